@@ -1,0 +1,10 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+// EL1 stores 8 bytes to an address where nothing is: an MMIO write that no device claims.
+#include "runtime.inc"
+
+main:
+	puts	"ready\n"
+	load	x1, HOLE
+	mov	x0, #MARKER
+	str	x0, [x1]
+	finish
