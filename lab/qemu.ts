@@ -1,0 +1,117 @@
+import type { ChildProcess } from 'node:child_process'
+import { readdirSync } from 'node:fs'
+import { join } from 'node:path'
+import type { Readable } from 'node:stream'
+import { startChild } from './children.ts'
+import { run } from './command.ts'
+import { LabError } from './errors.ts'
+import type { ToolRoot } from './tool-root.ts'
+
+/** The machine that QEMU emulates, and what boots on it. */
+export interface Machine {
+  readonly image: string
+  readonly initrd: string
+  readonly cpu: string
+  readonly smp: number
+  readonly memoryMiB: number
+  /** One instruction per tick of virtual time: slow, and the same in every run. */
+  readonly icount: boolean
+  readonly qemuArgs: readonly string[]
+  /** File that receives the kernel's console. */
+  readonly consolePath: string
+}
+
+/** A running QEMU with the three ports of lab/init/init.sh. */
+export interface RunningMachine {
+  readonly child: ChildProcess
+  readonly stdout: Readable
+  readonly stderr: Readable
+  readonly reports: Readable
+  /** QEMU's own complaints. */
+  readonly complaints: Readable
+}
+
+/** The QEMU of a tool root, started from outside through the root's own dynamic loader. */
+export class Qemu {
+  readonly #program: string
+  readonly #prefix: readonly string[]
+
+  constructor(root: ToolRoot) {
+    const libraries = readdirSync(root.host('usr/lib')).filter((name) => name.endsWith('-linux-gnu'))
+    const native = process.arch === 'arm64' ? 'aarch64-linux-gnu' : 'x86_64-linux-gnu'
+    const folders = [native, ...libraries.filter((name) => name === `${native}/pulseaudio`)]
+    this.#program = root.host(process.arch === 'arm64' ? 'usr/lib/ld-linux-aarch64.so.1' : 'usr/lib64/ld-linux-x86-64.so.2')
+    this.#prefix = [
+      '--library-path',
+      folders.map((name) => root.host(join('usr/lib', name))).join(':'),
+      root.host('usr/bin/qemu-system-aarch64'),
+      '-L',
+      root.host('usr/share/qemu'),
+    ]
+  }
+
+  /** QEMU's version, such as `10.0.13`. */
+  async version(): Promise<string> {
+    const text = await run(this.#program, [...this.#prefix.slice(0, 3), '--version'])
+    return /version (\S+)/.exec(text)?.[1] ?? text.trim()
+  }
+
+  /** Boots a machine. */
+  start(machine: Machine): RunningMachine {
+    const child = startChild(this.#program, [...this.#prefix, ...machineArgs(machine)], {
+      stdio: ['ignore', 'ignore', 'pipe', 'pipe', 'pipe', 'pipe'],
+    })
+    return {
+      child,
+      complaints: readable(child, 2),
+      stdout: readable(child, 3),
+      stderr: readable(child, 4),
+      reports: readable(child, 5),
+    }
+  }
+}
+
+function readable(child: ChildProcess, index: 2 | 3 | 4 | 5): Readable {
+  const stream: unknown = child.stdio[index]
+  if (stream !== null && typeof stream === 'object' && 'read' in stream) return stream as Readable
+  throw new LabError('qemu-failed', `Expected a pipe to QEMU's file descriptor ${index} but received none`)
+}
+
+function machineArgs(machine: Machine): string[] {
+  const accelerator = machine.icount
+    ? ['-accel', 'tcg,thread=single', '-icount', 'shift=0,sleep=off', '-smp', '1']
+    : ['-accel', 'tcg,thread=multi', '-smp', String(machine.smp)]
+  // Each port is a socket that Node already holds the other end of.
+  const ports = ['stdout', 'stderr', 'reports'].flatMap((name, index) => [
+    '-chardev',
+    `socket,id=${name},fd=${index + 3}`,
+    '-device',
+    `virtserialport,chardev=${name},nr=${index + 1},name=${name}`,
+  ])
+  return [
+    '-M',
+    'virt,virtualization=on,gic-version=3',
+    '-cpu',
+    machine.cpu,
+    ...accelerator,
+    '-m',
+    String(machine.memoryMiB),
+    '-display',
+    'none',
+    '-nodefaults',
+    '-no-reboot',
+    '-serial',
+    `file:${machine.consolePath}`,
+    '-device',
+    'virtio-serial-pci',
+    ...ports,
+    '-kernel',
+    machine.image,
+    '-initrd',
+    machine.initrd,
+    // An oops of the lab's kernel ends the run instead of leaving a half-dead KVM host behind the tests.
+    '-append',
+    'console=ttyAMA0 panic=-1 oops=panic',
+    ...machine.qemuArgs,
+  ]
+}
