@@ -1,1 +1,38 @@
-//! Placeholder of the first commit.
+//! The kernel's side of Seawall: KVM's arm64 ABI, the run page, guest memory, signals. Every unsafe line is here.
+//!
+//! What leaves this crate is owned: exits are values, registers have typed ids, and no reference into memory shared with
+//! the kernel or the guest is ever handed out. On hosts other than arm64 Linux it compiles, and creating a VM says
+//! [`KvmError::UnsupportedHost`].
+//!
+//! ```
+//! let support = seawall_kvm::probe_host();
+//! println!("{:?} on {}", support.status, support.kernel);
+//! for obstacle in &support.obstacles {
+//!     println!("  {obstacle}");
+//! }
+//! ```
+
+pub mod abi;
+mod error;
+mod events;
+mod exit;
+mod guarded_copy;
+mod guest_memory;
+mod host_facts;
+mod kick;
+mod probe;
+mod register;
+// Everywhere compiled and tested; used where there is a kernel that shares the page.
+#[cfg_attr(not(all(target_os = "linux", target_arch = "aarch64")), allow(dead_code))]
+mod run_page;
+mod system;
+
+pub use error::{Errno, KvmError};
+pub use events::{PendingEvents, VcpuEvents};
+pub use exit::{SeaExit, SystemEventKind, VcpuEntry, VcpuExit};
+pub use guest_memory::{GuestMemory, GuestMemoryError};
+pub use kick::{Kick, KickTarget};
+pub use probe::{HostCapabilities, HostSupport, Obstacle, SupportStatus, probe_host};
+pub use register::RegId;
+pub use run_page::RunPage;
+pub use system::{PowerState, Vcpu, VmConfig, VmFd};

@@ -1,0 +1,72 @@
+//! Facts about the host that are no KVM capabilities.
+
+// UNSAFETY: system calls.
+#![allow(unsafe_code)]
+
+/// `uname -r`; empty where the system does not say.
+pub(crate) fn kernel_release() -> String {
+    // SAFETY: utsname is made of byte arrays, for which zeroes are valid.
+    let mut name: libc::utsname = unsafe { core::mem::zeroed() };
+    // SAFETY: the call fills the structure it is given.
+    if unsafe { libc::uname(&raw mut name) } != 0 {
+        return String::new();
+    }
+    // SAFETY: uname wrote a C string into the field.
+    unsafe { std::ffi::CStr::from_ptr(name.release.as_ptr()) }
+        .to_string_lossy()
+        .into_owned()
+}
+
+/// Whether this process may create a userfaultfd that knows `UFFDIO_POISON` (Linux 6.6).
+#[cfg(target_os = "linux")]
+pub(crate) fn userfaultfd_can_poison() -> bool {
+    use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+
+    /// `UFFD_USER_MODE_ONLY` (linux/userfaultfd.h): all that an unprivileged process may ask for.
+    const UFFD_USER_MODE_ONLY: libc::c_int = 1;
+    /// `UFFD_API`.
+    const UFFD_API: u64 = 0xaa;
+    /// `UFFDIO_API`, `_IOWR(0xaa, 0x3f, struct uffdio_api)`.
+    const UFFDIO_API: libc::c_ulong = 0xc018_aa3f;
+    /// `UFFD_FEATURE_POISON`.
+    const UFFD_FEATURE_POISON: u64 = 1 << 14;
+
+    // SAFETY: the call takes flags alone.
+    let fd = unsafe { libc::syscall(libc::SYS_userfaultfd, libc::O_CLOEXEC | UFFD_USER_MODE_ONLY) };
+    let Ok(fd) = i32::try_from(fd) else { return false };
+    if fd < 0 {
+        return false;
+    }
+    // SAFETY: the descriptor was just created and belongs to nobody else.
+    let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+    // struct uffdio_api: api, features, ioctls.
+    let mut api: [u64; 3] = [UFFD_API, UFFD_FEATURE_POISON, 0];
+    // SAFETY: the ioctl reads and writes exactly these 24 bytes.
+    unsafe { libc::ioctl(fd.as_raw_fd(), UFFDIO_API as _, api.as_mut_ptr()) == 0 }
+}
+
+/// Whether this process may use `MADV_HWPOISON`.
+#[cfg(target_os = "linux")]
+pub(crate) fn hwpoison_allowed() -> bool {
+    const CAP_SYS_ADMIN: u32 = 21;
+    // The sysctl exists exactly where the kernel has CONFIG_MEMORY_FAILURE.
+    if !std::path::Path::new("/proc/sys/vm/memory_failure_early_kill").exists() {
+        return false;
+    }
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    status
+        .lines()
+        .find_map(|line| line.strip_prefix("CapEff:"))
+        .and_then(|value| u64::from_str_radix(value.trim(), 16).ok())
+        .is_some_and(|effective| effective >> CAP_SYS_ADMIN & 1 == 1)
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn userfaultfd_can_poison() -> bool {
+    false
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn hwpoison_allowed() -> bool {
+    false
+}

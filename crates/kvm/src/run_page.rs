@@ -1,0 +1,416 @@
+//! The page that KVM and one vCPU thread share: `struct kvm_run`.
+//!
+//! kvm-ioctls hands out `&mut kvm_run` while another thread must be able to set `immediate_exit`, which no Rust
+//! reference allows (rust-vmm/kvm#373). This type never makes a reference: it reads and writes by raw pointer, and the
+//! one byte that two threads touch is an atomic.
+
+// UNSAFETY: raw access to the page shared with the kernel.
+#![allow(unsafe_code)]
+
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::ptr::{self, NonNull};
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use seawall_arm64::{Esr, Gpa, Gva};
+
+use crate::abi::{self, KvmRun, KvmRunExit};
+use crate::error::{Errno, KvmError};
+use crate::exit::{SeaExit, SystemEventKind, VcpuExit};
+
+/// ESR_ELx.FnV, bit 10: FAR_ELx is not valid (Arm ARM D24, ESR_ELx, ISS encoding of data and instruction aborts).
+const ESR_FNV: u64 = 1 << 10;
+
+/// One vCPU's `struct kvm_run`.
+#[derive(Debug)]
+pub struct RunPage {
+    base: NonNull<KvmRun>,
+    len: usize,
+}
+
+// SAFETY: the mapping belongs to this value alone and stays until drop; the only field that a second thread touches is
+// `immediate_exit`, which is accessed as an atomic. All other accesses are made by the thread that runs the vCPU.
+unsafe impl Send for RunPage {}
+// SAFETY: as above; the methods that are not atomic are private to this crate's `Vcpu`, which takes `&mut self`.
+unsafe impl Sync for RunPage {}
+
+impl RunPage {
+    /// Maps the run page of a vCPU; `len` is what `KVM_GET_VCPU_MMAP_SIZE` says, in bytes.
+    ///
+    /// # Errors
+    /// [`KvmError::Syscall`] where the kernel refuses the mapping or `len` is smaller than `struct kvm_run`.
+    pub fn map(vcpu: BorrowedFd<'_>, len: usize) -> Result<Self, KvmError> {
+        Self::map_with(vcpu.as_raw_fd(), libc::MAP_SHARED, len)
+    }
+
+    /// A page of zeroes that no kernel writes to, to model a vCPU.
+    ///
+    /// # Errors
+    /// [`KvmError::Syscall`] where there is no memory.
+    pub fn anonymous() -> Result<Self, KvmError> {
+        Self::map_with(-1, libc::MAP_SHARED | libc::MAP_ANON, 4096)
+    }
+
+    fn map_with(fd: i32, flags: i32, len: usize) -> Result<Self, KvmError> {
+        if len < size_of::<KvmRun>() {
+            return Err(KvmError::Syscall {
+                syscall: "KVM_GET_VCPU_MMAP_SIZE",
+                errno: Errno(libc::EINVAL),
+            });
+        }
+        // SAFETY: a fresh mapping at an address the kernel chooses cannot overlap memory that Rust knows of.
+        let address = unsafe {
+            libc::mmap(
+                ptr::null_mut(),
+                len,
+                libc::PROT_READ | libc::PROT_WRITE,
+                flags,
+                fd,
+                0,
+            )
+        };
+        if address == libc::MAP_FAILED {
+            return Err(KvmError::last("mmap"));
+        }
+        let base = NonNull::new(address.cast()).ok_or(KvmError::last("mmap"))?;
+        Ok(Self { base, len })
+    }
+
+    /// Makes the running or the next `KVM_RUN` return `EINTR`, until cleared. Any thread may call it.
+    pub fn set_immediate_exit(&self) {
+        self.immediate_exit().store(1, Ordering::SeqCst);
+    }
+
+    pub(crate) fn clear_immediate_exit(&self) {
+        self.immediate_exit().store(0, Ordering::SeqCst);
+    }
+
+    fn immediate_exit(&self) -> &AtomicU8 {
+        // SAFETY: `base` points to a live, writable `KvmRun` for as long as `self` lives (invariant of `map_with`).
+        let byte = unsafe { &raw mut (*self.base.as_ptr()).immediate_exit };
+        // SAFETY: the byte is valid for as long as `self`, and all of this process access it through this atomic; the
+        // kernel only reads it.
+        unsafe { AtomicU8::from_ptr(byte) }
+    }
+
+    /// The exit reason of the last `KVM_RUN`.
+    pub(crate) fn exit_reason(&self) -> u32 {
+        // SAFETY: `base` points to a live `KvmRun` for as long as `self` lives (invariant of `map_with`).
+        let place = unsafe { &raw const (*self.base.as_ptr()).exit_reason };
+        // SAFETY: the place is valid and aligned, and every bit pattern is a u32.
+        unsafe { place.read_volatile() }
+    }
+
+    /// Copies the exit out of the page. This is the one place that reads the exit union, keyed by the exit reason:
+    /// under another reason the bytes are stale and look plausible.
+    pub(crate) fn exit(&self) -> VcpuExit {
+        // SAFETY: `base` points to a live `KvmRun` for as long as `self` lives (invariant of `map_with`).
+        let place = unsafe { &raw const (*self.base.as_ptr()).exit };
+        // SAFETY: the place is valid and aligned; the union's members are integers, valid for every bit pattern.
+        let payload = unsafe { place.read_volatile() };
+        decode(self.exit_reason(), &payload)
+    }
+
+    /// The exit of a `KVM_RUN` that failed with `EFAULT` or `EHWPOISON`, where KVM described it.
+    pub(crate) fn memory_fault(&self, errno: Errno) -> Option<VcpuExit> {
+        (self.exit_reason() == abi::KVM_EXIT_MEMORY_FAULT).then(|| match self.exit() {
+            VcpuExit::MemoryFault { flags, gpa, size, .. } => VcpuExit::MemoryFault {
+                flags,
+                gpa,
+                size,
+                errno,
+            },
+            other => other,
+        })
+    }
+
+    /// Hands the answer to an MMIO read over to the next `KVM_RUN`.
+    pub(crate) fn set_mmio_data(&self, data: [u8; 8]) {
+        // SAFETY: `base` points to a live, writable `KvmRun`; `mmio.data` lies inside its exit union.
+        let place = unsafe { &raw mut (*self.base.as_ptr()).exit.mmio.data };
+        // SAFETY: the place is valid for writes and aligned for bytes; no reference to it exists anywhere.
+        unsafe { place.write_volatile(data) };
+    }
+
+    #[cfg(test)]
+    fn fill(&self, reason: u32, exit: KvmRunExit) {
+        // SAFETY: an anonymous page of the test's own.
+        let run = unsafe { &mut *self.base.as_ptr() };
+        run.exit_reason = reason;
+        run.exit = exit;
+    }
+}
+
+impl Drop for RunPage {
+    fn drop(&mut self) {
+        // SAFETY: the mapping was made by `map_with` with this length and nothing points into it any more.
+        let status = unsafe { libc::munmap(self.base.as_ptr().cast(), self.len) };
+        debug_assert_eq!(status, 0, "munmap of a mapping of ours cannot fail");
+    }
+}
+
+/// Decodes an exit. Total: a reason this version does not know keeps its number and the start of its payload.
+fn decode(reason: u32, payload: &KvmRunExit) -> VcpuExit {
+    // SAFETY: every member of the union is made of integers, for which each bit pattern is valid. The same holds for
+    // each of the reads below; which member is meaningful is decided by `reason` alone.
+    let words = unsafe { payload.words };
+    match reason {
+        abi::KVM_EXIT_MMIO => {
+            // SAFETY: see above.
+            let mmio = unsafe { payload.mmio };
+            let gpa = Gpa::from_bits(mmio.phys_addr);
+            let len = u8::try_from(mmio.len.min(8)).unwrap_or(8);
+            if mmio.is_write == 0 {
+                VcpuExit::MmioRead { gpa, len }
+            } else {
+                VcpuExit::MmioWrite {
+                    gpa,
+                    data: mmio.data,
+                    len,
+                }
+            }
+        }
+        abi::KVM_EXIT_ARM_SEA => {
+            // SAFETY: see above.
+            let sea = unsafe { payload.arm_sea };
+            VcpuExit::ArmSea(SeaExit {
+                esr: Esr::from_bits(sea.esr),
+                gva: (sea.esr & ESR_FNV == 0).then(|| Gva::from_bits(sea.gva)),
+                gpa: (sea.flags & abi::KVM_EXIT_ARM_SEA_FLAG_GPA_VALID != 0).then(|| Gpa::from_bits(sea.gpa)),
+            })
+        }
+        abi::KVM_EXIT_ARM_NISV => {
+            // SAFETY: see above.
+            let nisv = unsafe { payload.arm_nisv };
+            VcpuExit::Nisv {
+                esr_iss: nisv.esr_iss,
+                gpa: Gpa::from_bits(nisv.fault_ipa),
+            }
+        }
+        abi::KVM_EXIT_ARM_LDST64B => {
+            // SAFETY: see above; exit 42 shares the member of exit 28.
+            let access = unsafe { payload.arm_nisv };
+            VcpuExit::Ldst64b {
+                esr_iss: access.esr_iss,
+                gpa: Gpa::from_bits(access.fault_ipa),
+            }
+        }
+        abi::KVM_EXIT_MEMORY_FAULT => {
+            // SAFETY: see above.
+            let fault = unsafe { payload.memory_fault };
+            VcpuExit::MemoryFault {
+                flags: fault.flags,
+                gpa: Gpa::from_bits(fault.gpa),
+                size: fault.size,
+                errno: Errno(libc::EFAULT),
+            }
+        }
+        abi::KVM_EXIT_SYSTEM_EVENT => {
+            // SAFETY: see above.
+            let event = unsafe { payload.system_event };
+            let kind = match event.kind {
+                abi::KVM_SYSTEM_EVENT_SHUTDOWN => SystemEventKind::Shutdown,
+                abi::KVM_SYSTEM_EVENT_RESET => SystemEventKind::Reset,
+                abi::KVM_SYSTEM_EVENT_CRASH => SystemEventKind::Crash,
+                other => SystemEventKind::Other(other),
+            };
+            VcpuExit::SystemEvent {
+                kind,
+                flags: (event.ndata > 0).then_some(event.data[0]),
+            }
+        }
+        abi::KVM_EXIT_INTR => VcpuExit::Interrupted,
+        abi::KVM_EXIT_FAIL_ENTRY => {
+            // SAFETY: see above.
+            let entry = unsafe { payload.fail_entry };
+            VcpuExit::FailEntry {
+                hardware_entry_failure_reason: entry.hardware_entry_failure_reason,
+                cpu: entry.cpu,
+            }
+        }
+        abi::KVM_EXIT_INTERNAL_ERROR => {
+            // SAFETY: see above.
+            let internal = unsafe { payload.internal };
+            VcpuExit::InternalError {
+                suberror: internal.suberror,
+            }
+        }
+        reason => VcpuExit::Unknown {
+            reason,
+            payload: [words[0], words[1], words[2], words[3]],
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::abi::{ArmSea, FailEntry, MemoryFault, Mmio, SystemEvent};
+
+    fn exit_of(reason: u32, exit: KvmRunExit) -> VcpuExit {
+        let page = RunPage::anonymous().expect("a page of memory");
+        page.fill(reason, exit);
+        page.exit()
+    }
+
+    fn sea(flags: u64, esr: u64) -> VcpuExit {
+        let arm_sea = ArmSea {
+            flags,
+            esr,
+            gva: 0xffff_8000_1234_5010,
+            gpa: 0x8010_0000,
+        };
+        exit_of(abi::KVM_EXIT_ARM_SEA, KvmRunExit { arm_sea })
+    }
+
+    #[test]
+    fn a_sea_carries_both_addresses_when_both_are_valid() {
+        let VcpuExit::ArmSea(sea) = sea(1, 0x9200_0010) else {
+            panic!("not a SEA")
+        };
+        assert_eq!(sea.esr.bits(), 0x9200_0010);
+        assert_eq!(sea.gva.map(Gva::bits), Some(0xffff_8000_1234_5010));
+        assert_eq!(sea.gpa.map(Gpa::bits), Some(0x8010_0000));
+    }
+
+    #[test]
+    fn fnv_set_means_no_gva() {
+        let VcpuExit::ArmSea(sea) = sea(1, 0x9200_0610) else {
+            panic!("not a SEA")
+        };
+        assert_eq!(sea.gva, None);
+        assert!(sea.gpa.is_some());
+    }
+
+    #[test]
+    fn flag_clear_means_no_gpa() {
+        // Any other bit of the flags must not be taken for the valid one.
+        let VcpuExit::ArmSea(sea) = sea(!1, 0x9200_0010) else {
+            panic!("not a SEA")
+        };
+        assert_eq!(sea.gpa, None);
+        assert!(sea.gva.is_some());
+    }
+
+    #[test]
+    fn stale_union_is_not_read_for_mmio_exit() {
+        let mmio = Mmio {
+            phys_addr: 0x4000_2000,
+            data: *b"A\0\0\0\0\0\0\0",
+            len: 1,
+            is_write: 1,
+        };
+        let exit = exit_of(abi::KVM_EXIT_MMIO, KvmRunExit { mmio });
+        assert_eq!(
+            exit,
+            VcpuExit::MmioWrite {
+                gpa: Gpa::from_bits(0x4000_2000),
+                data: mmio.data,
+                len: 1
+            }
+        );
+    }
+
+    #[test]
+    fn mmio_length_beyond_eight_is_cut_to_the_data_there_is() {
+        let mmio = Mmio {
+            len: 4096,
+            ..Mmio::default()
+        };
+        assert_eq!(
+            exit_of(abi::KVM_EXIT_MMIO, KvmRunExit { mmio }),
+            VcpuExit::MmioRead {
+                gpa: Gpa::from_bits(0),
+                len: 8
+            }
+        );
+    }
+
+    #[test]
+    fn system_events_keep_their_kind_and_flags() {
+        for (kind, expected) in [
+            (1, SystemEventKind::Shutdown),
+            (2, SystemEventKind::Reset),
+            (3, SystemEventKind::Crash),
+            (5, SystemEventKind::Other(5)),
+        ] {
+            let mut system_event = SystemEvent {
+                kind,
+                ndata: 1,
+                data: [0; 16],
+            };
+            system_event.data[0] = 7;
+            assert_eq!(
+                exit_of(abi::KVM_EXIT_SYSTEM_EVENT, KvmRunExit { system_event }),
+                VcpuExit::SystemEvent {
+                    kind: expected,
+                    flags: Some(7)
+                }
+            );
+        }
+    }
+
+    #[test]
+    fn an_exit_newer_than_us_keeps_its_number_and_payload() {
+        let mut words = [0; 32];
+        words[..4].copy_from_slice(&[1, 2, 3, 4]);
+        assert_eq!(
+            exit_of(1234, KvmRunExit { words }),
+            VcpuExit::Unknown {
+                reason: 1234,
+                payload: [1, 2, 3, 4]
+            }
+        );
+    }
+
+    #[test]
+    fn a_memory_fault_carries_the_errno_of_the_run() {
+        let page = RunPage::anonymous().expect("a page of memory");
+        let memory_fault = MemoryFault {
+            flags: 8,
+            gpa: 0x8000_0000,
+            size: 4096,
+        };
+        page.fill(abi::KVM_EXIT_MEMORY_FAULT, KvmRunExit { memory_fault });
+        let errno = Errno(133);
+        let expected = VcpuExit::MemoryFault {
+            flags: 8,
+            gpa: Gpa::from_bits(0x8000_0000),
+            size: 4096,
+            errno,
+        };
+        assert_eq!(page.memory_fault(errno), Some(expected));
+        page.fill(abi::KVM_EXIT_MMIO, KvmRunExit { memory_fault });
+        assert_eq!(
+            page.memory_fault(errno),
+            None,
+            "an errno alone does not make a memory fault"
+        );
+    }
+
+    #[test]
+    fn a_failed_entry_names_the_cpu() {
+        let fail_entry = FailEntry {
+            hardware_entry_failure_reason: 1,
+            cpu: 3,
+        };
+        assert_eq!(
+            exit_of(abi::KVM_EXIT_FAIL_ENTRY, KvmRunExit { fail_entry }),
+            VcpuExit::FailEntry {
+                hardware_entry_failure_reason: 1,
+                cpu: 3
+            }
+        );
+    }
+
+    #[test]
+    fn immediate_exit_is_the_byte_the_kernel_reads() {
+        let page = RunPage::anonymous().expect("a page of memory");
+        page.set_immediate_exit();
+        let place = page.base.as_ptr().cast::<u8>().wrapping_add(1);
+        // SAFETY: the page is the test's own and one page long.
+        let byte = unsafe { place.read() };
+        assert_eq!(byte, 1);
+        page.clear_immediate_exit();
+        assert_eq!(page.immediate_exit().load(Ordering::SeqCst), 0);
+    }
+}

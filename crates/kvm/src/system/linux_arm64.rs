@@ -1,0 +1,293 @@
+//! KVM on arm64 Linux. System, VM, device and register ioctls are those of kvm-ioctls; `KVM_RUN` and the run page are ours.
+
+// UNSAFETY: the KVM_RUN ioctl and a memory slot.
+#![allow(unsafe_code)]
+
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::sync::Arc;
+
+use kvm_bindings::{
+    KVM_ARM_VCPU_POWER_OFF, KVM_ARM_VCPU_PSCI_0_2, kvm_enable_cap, kvm_userspace_memory_region,
+    kvm_vcpu_events, kvm_vcpu_init,
+};
+use kvm_ioctls::{Cap, Kvm, VcpuFd};
+
+use crate::abi;
+use crate::error::{Errno, KvmError};
+use crate::events::{PendingEvents, VcpuEvents};
+use crate::exit::{VcpuEntry, VcpuExit};
+use crate::guest_memory::GuestMemory;
+use crate::kick::Kick;
+use crate::probe::{HostCapabilities, Obstacle};
+use crate::register::RegId;
+use crate::run_page::RunPage;
+use crate::system::{PowerState, VmConfig};
+
+/// `KVM_RUN`, `_IO(KVMIO, 0x80)` (linux/kvm.h). Its argument must be 0.
+const KVM_RUN: libc::c_ulong = 0xae80;
+/// The only version of the KVM API there has ever been since Linux 2.6.22.
+const KVM_API_VERSION: i32 = 12;
+
+fn failed(syscall: &'static str) -> impl Fn(kvm_ioctls::Error) -> KvmError {
+    move |error| KvmError::Syscall {
+        syscall,
+        errno: Errno(error.errno()),
+    }
+}
+
+fn open() -> Result<Kvm, KvmError> {
+    let kvm = Kvm::new().map_err(|error| match error.errno() {
+        libc::ENOENT | libc::ENODEV | libc::ENXIO => KvmError::UnsupportedHost(Obstacle::NoDevice),
+        errno @ (libc::EACCES | libc::EPERM) => KvmError::Permission { errno: Errno(errno) },
+        errno => KvmError::Syscall {
+            syscall: "open(/dev/kvm)",
+            errno: Errno(errno),
+        },
+    })?;
+    match kvm.get_api_version() {
+        KVM_API_VERSION => Ok(kvm),
+        version => Err(KvmError::UnsupportedHost(Obstacle::ApiVersion(version))),
+    }
+}
+
+fn has(kvm: &Kvm, capability: u32) -> bool {
+    kvm.check_extension_raw(libc::c_ulong::from(capability)) > 0
+}
+
+/// Fills in what KVM says of itself.
+pub(crate) fn probe_kvm(capabilities: &mut HostCapabilities) -> Result<(), Obstacle> {
+    let kvm = open().map_err(|error| match error {
+        KvmError::UnsupportedHost(obstacle) => obstacle,
+        KvmError::Permission { .. } => Obstacle::Permission,
+        KvmError::Syscall { errno, .. } | KvmError::Register { errno, .. } => Obstacle::Open(errno.0),
+    })?;
+    capabilities.arm_sea_to_user = has(&kvm, abi::KVM_CAP_ARM_SEA_TO_USER);
+    capabilities.ras = has(&kvm, abi::KVM_CAP_ARM_INJECT_SERROR_ESR);
+    capabilities.inject_ext_dabt = has(&kvm, abi::KVM_CAP_ARM_INJECT_EXT_DABT);
+    capabilities.nisv_to_user = has(&kvm, abi::KVM_CAP_ARM_NISV_TO_USER);
+    Ok(())
+}
+
+/// A virtual machine of the kernel.
+#[derive(Debug)]
+pub struct VmFd {
+    fd: kvm_ioctls::VmFd,
+    run_page_size: usize,
+}
+
+impl VmFd {
+    /// Creates a virtual machine and enables what `config` asks for, before there is any vCPU.
+    ///
+    /// # Errors
+    /// [`KvmError::UnsupportedHost`] where a capability is missing, [`KvmError::Permission`], else
+    /// [`KvmError::Syscall`].
+    pub fn create(config: VmConfig) -> Result<Self, KvmError> {
+        let kvm = open()?;
+        for (name, number, capability) in [
+            ("KVM_CAP_USER_MEMORY", 3, Cap::UserMemory),
+            ("KVM_CAP_VCPU_EVENTS", 41, Cap::VcpuEvents),
+            ("KVM_CAP_ONE_REG", 70, Cap::OneReg),
+            ("KVM_CAP_ARM_PSCI_0_2", 102, Cap::ArmPsci02),
+            ("KVM_CAP_IMMEDIATE_EXIT", 136, Cap::ImmediateExit),
+        ] {
+            if !kvm.check_extension(capability) {
+                return Err(KvmError::UnsupportedHost(Obstacle::Capability { name, number }));
+            }
+        }
+        // KVM_CREATE_VM can be interrupted on a loaded host, and then wants to be asked again.
+        let fd = loop {
+            match kvm.create_vm() {
+                Err(error) if error.errno() == libc::EINTR => {}
+                result => break result.map_err(failed("KVM_CREATE_VM"))?,
+            }
+        };
+        if config.arm_sea_to_user {
+            if !has(&kvm, abi::KVM_CAP_ARM_SEA_TO_USER) {
+                return Err(KvmError::UnsupportedHost(Obstacle::NoSeaToUser));
+            }
+            enable(
+                &fd,
+                abi::KVM_CAP_ARM_SEA_TO_USER,
+                "KVM_ENABLE_CAP(KVM_CAP_ARM_SEA_TO_USER)",
+            )?;
+        }
+        if config.arm_nisv_to_user {
+            enable(
+                &fd,
+                abi::KVM_CAP_ARM_NISV_TO_USER,
+                "KVM_ENABLE_CAP(KVM_CAP_ARM_NISV_TO_USER)",
+            )?;
+        }
+        let run_page_size = kvm
+            .get_vcpu_mmap_size()
+            .map_err(failed("KVM_GET_VCPU_MMAP_SIZE"))?;
+        Ok(Self { fd, run_page_size })
+    }
+
+    /// Gives the guest `memory` at guest-physical address `gpa`, as memory slot `slot`.
+    ///
+    /// `memory` must outlive this VM and its vCPUs: the kernel keeps its address.
+    ///
+    /// # Errors
+    /// [`KvmError::Syscall`].
+    pub fn set_memory_slot(&self, slot: u32, gpa: u64, memory: &GuestMemory) -> Result<(), KvmError> {
+        let region = kvm_userspace_memory_region {
+            slot,
+            flags: 0,
+            guest_phys_addr: gpa,
+            memory_size: memory.len() as u64,
+            userspace_addr: memory.host_address(),
+        };
+        // SAFETY: the range is the live mapping of `memory`, which the caller keeps for as long as the VM. Should it be
+        // unmapped before, the kernel answers the guest's accesses with EFAULT; no memory of this process is exposed.
+        unsafe { self.fd.set_user_memory_region(region) }.map_err(failed("KVM_SET_USER_MEMORY_REGION"))
+    }
+
+    /// Creates and initialises vCPU `index`, with PSCI 0.2 or newer.
+    ///
+    /// # Errors
+    /// [`KvmError::Syscall`].
+    pub fn create_vcpu(&self, index: u32, power: PowerState) -> Result<Vcpu, KvmError> {
+        let fd = self
+            .fd
+            .create_vcpu(u64::from(index))
+            .map_err(failed("KVM_CREATE_VCPU"))?;
+        let mut init = kvm_vcpu_init::default();
+        self.fd
+            .get_preferred_target(&mut init)
+            .map_err(failed("KVM_ARM_PREFERRED_TARGET"))?;
+        init.features[0] |= 1 << KVM_ARM_VCPU_PSCI_0_2;
+        if power == PowerState::Off {
+            init.features[0] |= 1 << KVM_ARM_VCPU_POWER_OFF;
+        }
+        fd.vcpu_init(&init).map_err(failed("KVM_ARM_VCPU_INIT"))?;
+        // SAFETY: `fd` is open for this whole call.
+        let borrowed = unsafe { BorrowedFd::borrow_raw(fd.as_raw_fd()) };
+        let page = Arc::new(RunPage::map(borrowed, self.run_page_size)?);
+        let kick = Kick::new(Arc::clone(&page));
+        Ok(Vcpu { fd, page, kick })
+    }
+}
+
+fn enable(fd: &kvm_ioctls::VmFd, cap: u32, syscall: &'static str) -> Result<(), KvmError> {
+    fd.enable_cap(&kvm_enable_cap {
+        cap,
+        ..kvm_enable_cap::default()
+    })
+    .map_err(failed(syscall))
+}
+
+/// A vCPU of the kernel. One thread at a time owns it.
+#[derive(Debug)]
+pub struct Vcpu {
+    fd: VcpuFd,
+    page: Arc<RunPage>,
+    kick: Kick,
+}
+
+impl Vcpu {
+    /// Runs the guest until it exits.
+    ///
+    /// `EINTR` and `EAGAIN` are [`VcpuExit::Interrupted`], and `immediate_exit` is then clear again.
+    ///
+    /// # Errors
+    /// [`KvmError::Syscall`] with the `errno` of `KVM_RUN`.
+    pub fn run(&mut self, entry: VcpuEntry) -> Result<VcpuExit, KvmError> {
+        if let VcpuEntry::MmioRead(data) = entry {
+            self.page.set_mmio_data(data);
+        }
+        // SAFETY: KVM_RUN on a vCPU descriptor takes no memory of ours but the run page, which is mapped.
+        if unsafe { libc::ioctl(self.fd.as_raw_fd(), KVM_RUN as _, 0) } == 0 {
+            return Ok(self.page.exit());
+        }
+        let errno = Errno::last();
+        match errno.0 {
+            libc::EINTR | libc::EAGAIN => {
+                // Cleared before the caller looks at its requests, so that a later kick is never lost.
+                self.page.clear_immediate_exit();
+                Ok(VcpuExit::Interrupted)
+            }
+            libc::EFAULT | libc::EHWPOISON => self.page.memory_fault(errno).ok_or(KvmError::Syscall {
+                syscall: "KVM_RUN",
+                errno,
+            }),
+            _ => Err(KvmError::Syscall {
+                syscall: "KVM_RUN",
+                errno,
+            }),
+        }
+    }
+
+    /// Reads a 64-bit register.
+    ///
+    /// # Errors
+    /// [`KvmError::Register`].
+    pub fn get_register(&mut self, register: RegId) -> Result<u64, KvmError> {
+        let mut value = [0; 8];
+        let failed = |error: kvm_ioctls::Error| KvmError::Register {
+            syscall: "KVM_GET_ONE_REG",
+            register,
+            errno: Errno(error.errno()),
+        };
+        self.fd.get_one_reg(register.bits(), &mut value).map_err(failed)?;
+        Ok(u64::from_le_bytes(value))
+    }
+
+    /// Writes a 64-bit register.
+    ///
+    /// # Errors
+    /// [`KvmError::Register`].
+    pub fn set_register(&mut self, register: RegId, value: u64) -> Result<(), KvmError> {
+        let failed = |error: kvm_ioctls::Error| KvmError::Register {
+            syscall: "KVM_SET_ONE_REG",
+            register,
+            errno: Errno(error.errno()),
+        };
+        self.fd
+            .set_one_reg(register.bits(), &value.to_le_bytes())
+            .map_err(failed)?;
+        Ok(())
+    }
+
+    /// Injects an exception, at once.
+    ///
+    /// The kernel may do nothing and say success (a stage-1 walk it cannot repeat): read back what changed.
+    ///
+    /// # Errors
+    /// [`KvmError::Syscall`].
+    pub fn set_events(&mut self, events: VcpuEvents) -> Result<(), KvmError> {
+        // The kernel rejects padding and reserved words that are not zero.
+        let mut raw = kvm_vcpu_events::default();
+        match events {
+            VcpuEvents::ExternalDataAbort => raw.exception.ext_dabt_pending = 1,
+            VcpuEvents::SError { iss } => {
+                raw.exception.serror_pending = 1;
+                raw.exception.serror_has_esr = u8::from(iss.is_some());
+                raw.exception.serror_esr = u64::from(iss.unwrap_or(0));
+            }
+        }
+        self.fd
+            .set_vcpu_events(&raw)
+            .map_err(failed("KVM_SET_VCPU_EVENTS"))
+    }
+
+    /// What is pending and not taken yet.
+    ///
+    /// # Errors
+    /// [`KvmError::Syscall`].
+    pub fn events(&mut self) -> Result<PendingEvents, KvmError> {
+        let raw = self.fd.get_vcpu_events().map_err(failed("KVM_GET_VCPU_EVENTS"))?;
+        let serror = raw.exception.serror_pending != 0;
+        let iss = u32::try_from(raw.exception.serror_esr & 0x01ff_ffff).unwrap_or(0);
+        Ok(PendingEvents {
+            serror,
+            serror_iss: (serror && raw.exception.serror_has_esr != 0).then_some(iss),
+        })
+    }
+
+    /// The way to get this vCPU out of the guest from another thread.
+    #[must_use]
+    pub fn kick(&self) -> Kick {
+        self.kick.clone()
+    }
+}

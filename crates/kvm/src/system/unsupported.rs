@@ -1,0 +1,86 @@
+//! Hosts without KVM for arm64 guests: everything compiles, and every call says why not.
+
+use std::convert::Infallible;
+
+use crate::error::KvmError;
+use crate::events::{PendingEvents, VcpuEvents};
+use crate::exit::{VcpuEntry, VcpuExit};
+use crate::guest_memory::GuestMemory;
+use crate::kick::Kick;
+use crate::probe::{HostCapabilities, Obstacle};
+use crate::register::RegId;
+use crate::system::{PowerState, VmConfig};
+
+const OBSTACLE: Obstacle = Obstacle::Platform {
+    os: std::env::consts::OS,
+    arch: std::env::consts::ARCH,
+};
+
+/// A virtual machine that cannot exist on this host.
+#[derive(Debug)]
+pub struct VmFd(Infallible);
+
+/// A vCPU that cannot exist on this host.
+#[derive(Debug)]
+pub struct Vcpu(Infallible);
+
+pub(crate) fn probe_kvm(_: &mut HostCapabilities) -> Result<(), Obstacle> {
+    Err(OBSTACLE)
+}
+
+#[expect(
+    missing_docs,
+    reason = "the documentation is that of the arm64 Linux implementation"
+)]
+#[expect(
+    clippy::missing_errors_doc,
+    reason = "there is one error: this host is unsupported"
+)]
+impl VmFd {
+    pub fn create(_: VmConfig) -> Result<Self, KvmError> {
+        Err(KvmError::UnsupportedHost(OBSTACLE))
+    }
+
+    pub fn set_memory_slot(&self, _: u32, _: u64, _: &GuestMemory) -> Result<(), KvmError> {
+        match self.0 {}
+    }
+
+    pub fn create_vcpu(&self, _: u32, _: PowerState) -> Result<Vcpu, KvmError> {
+        match self.0 {}
+    }
+}
+
+#[expect(
+    missing_docs,
+    reason = "the documentation is that of the arm64 Linux implementation"
+)]
+#[expect(
+    clippy::missing_errors_doc,
+    reason = "there is one error: this host is unsupported"
+)]
+impl Vcpu {
+    pub fn run(&mut self, _: VcpuEntry) -> Result<VcpuExit, KvmError> {
+        match self.0 {}
+    }
+
+    pub fn get_register(&mut self, _: RegId) -> Result<u64, KvmError> {
+        match self.0 {}
+    }
+
+    pub fn set_register(&mut self, _: RegId, _: u64) -> Result<(), KvmError> {
+        match self.0 {}
+    }
+
+    pub fn set_events(&mut self, _: VcpuEvents) -> Result<(), KvmError> {
+        match self.0 {}
+    }
+
+    pub fn events(&mut self) -> Result<PendingEvents, KvmError> {
+        match self.0 {}
+    }
+
+    #[must_use]
+    pub fn kick(&self) -> Kick {
+        match self.0 {}
+    }
+}
