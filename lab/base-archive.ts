@@ -12,7 +12,7 @@ const LIBRARIES =
 /** Makes the part of the initramfs that no project and no kernel changes: busybox, Node, its libraries, init. */
 export async function makeBaseArchive(root: ToolRoot, node: string, initFolder: string): Promise<string> {
   const init = join(initFolder, 'init.sh')
-  const inputs = { PACKAGES, node, init: fingerprintFiles(initFolder, [init]), root: root.key, format: 1 }
+  const inputs = { PACKAGES, node, init: fingerprintFiles(initFolder, [init]), root: root.key, format: 2 }
   const folder = await root.cache.artefact('base-archive', inputs, async (into) => {
     const files = await unpackPackages(root, PACKAGES, into)
     const archive = new CpioWriter(join(into, 'base.cpio'))
@@ -25,6 +25,11 @@ export async function makeBaseArchive(root: ToolRoot, node: string, initFolder: 
       archive.copy(`lib/aarch64-linux-gnu/${name}`, join(libraries, name), 0o755)
     }
     archive.link('lib/ld-linux-aarch64.so.1', 'aarch64-linux-gnu/ld-linux-aarch64.so.1')
+    archive.link('usr/bin', '../bin')
+    // os.userInfo() and `localhost` work.
+    archive.file('etc/passwd', Buffer.from('root:x:0:0:root:/root:/bin/sh\n'))
+    archive.file('etc/group', Buffer.from('root:x:0:\n'))
+    archive.file('etc/hosts', Buffer.from('127.0.0.1 localhost\n::1 localhost\n'))
     archive.close()
     rmSync(files, { recursive: true })
   })

@@ -3,7 +3,7 @@ import { homedir } from 'node:os'
 import { join } from 'node:path'
 import { fingerprint } from './fingerprint.ts'
 import { withLock } from './lock.ts'
-import { say } from './progress.ts'
+import { say, secondsSince } from './progress.ts'
 
 /** A folder of artefacts, each named by what it was built from, each complete or absent. */
 export class Cache {
@@ -47,7 +47,7 @@ export class Cache {
         rmSync(unfinished, { recursive: true, force: true })
         throw error
       }
-      say(`${name}: built in ${((performance.now() - began) / 1000).toFixed(1)} s`)
+      say(`${name}: built in ${secondsSince(began).toFixed(1)} s`)
       return path
     })
   }

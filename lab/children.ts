@@ -6,9 +6,7 @@ const living = new Set<ChildProcess>()
 let watching = false
 
 // The kernel sends SIGKILL to the child when this process dies, however it dies; handlers cannot promise that.
-const pdeathsig = existsSync('/usr/bin/setpriv')
-  ? ['/usr/bin/setpriv', '--pdeathsig', 'KILL', '--']
-  : []
+const pdeathsig = existsSync('/usr/bin/setpriv') ? ['/usr/bin/setpriv', '--pdeathsig', 'KILL', '--'] : []
 
 function killAll(): void {
   for (const child of living) child.kill('SIGKILL')

@@ -1,5 +1,6 @@
-import { closeSync, openSync, readFileSync, writeSync } from 'node:fs'
+import { closeSync, openSync, readFileSync, statSync, writeSync } from 'node:fs'
 import { posix } from 'node:path'
+import { filesBelow } from './fingerprint.ts'
 
 const DIRECTORY = 0o040000
 const FILE = 0o100000
@@ -32,6 +33,14 @@ export class CpioWriter {
   /** Adds a copy of a file of this machine, executable if `mode` says so. */
   copy(path: string, from: string, mode = 0o644): void {
     this.file(path, readFileSync(from), mode)
+  }
+
+  /** Adds the regular files below a folder of this machine, with their execute bits. */
+  tree(path: string, from: string, skip: (name: string) => boolean = () => false): void {
+    for (const file of filesBelow(from, skip)) {
+      const mode = (statSync(file).mode & 0o111) === 0 ? 0o644 : 0o755
+      this.copy(posix.join(path, file.slice(from.length)), file, mode)
+    }
   }
 
   /** Adds a symbolic link. */

@@ -7,6 +7,7 @@ export type LabErrorCode =
   | 'kernel-not-found'
   | 'lab-kernel-panic'
   | 'lab-did-not-finish'
+  | 'module-failed'
   | 'qemu-failed'
   | 'timeout'
   | 'invalid-option'

@@ -15,7 +15,9 @@ const KEYRING = '/usr/share/keyrings/debian-archive-keyring'
 /** Makes sure the machine can build the tool root; installs what is missing where that is this process's right. */
 export async function requireHostTools(): Promise<void> {
   const root = process.getuid?.() === 0
-  const missing = WANTED.filter(({ program }) => !isProgram(program)).map(({ debianPackage }) => debianPackage)
+  const missing = WANTED.filter(({ program }) => !isProgram(program)).map(
+    ({ debianPackage }) => debianPackage,
+  )
   if (!['.gpg', '.pgp'].some((suffix) => existsSync(KEYRING + suffix))) missing.push('debian-archive-keyring')
   if (!root && !(isProgram('newuidmap') && isProgram('unshare'))) missing.push('uidmap')
   if (missing.length === 0) return
@@ -40,7 +42,8 @@ export async function requireHostTools(): Promise<void> {
 }
 
 function isProgram(name: string): boolean {
-  return `${process.env['PATH'] ?? ''}${delimiter}/usr/sbin${delimiter}/sbin`.split(delimiter).some((folder) => {
+  const { PATH = '' } = process.env
+  return `${PATH}${delimiter}/usr/sbin${delimiter}/sbin`.split(delimiter).some((folder) => {
     try {
       accessSync(join(folder, name), constants.X_OK)
       return true

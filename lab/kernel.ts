@@ -1,7 +1,7 @@
 import { renameSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { LabError } from './errors.ts'
-import { unpackPackages, updateLists } from './packages.ts'
+import { packageField, unpackPackages, updateLists } from './packages.ts'
 import type { ToolRoot } from './tool-root.ts'
 
 const META_PACKAGE = 'linux-image-cloud-arm64:arm64'
@@ -16,8 +16,8 @@ export interface LabKernel {
   readonly packageVersion: string
   /** Bootable image on this machine. */
   readonly image: string
-  /** True when it was asked for by name: then it may be too old, and has no sea-inject module. */
-  readonly chosen: boolean
+  /** Whether its KVM hands a SEA to the VMM. Where it does not, the lab has no sea-inject module. */
+  readonly handsSeaToVmm: boolean
 }
 
 interface Candidate {
@@ -29,7 +29,7 @@ interface Candidate {
 export async function makeKernel(root: ToolRoot, wanted?: string): Promise<LabKernel> {
   let candidate = await resolveKernel(root, wanted)
   const build = async (folder: string, { release }: Candidate): Promise<void> => {
-    const image = await field(root, `linux-image-${release}:arm64`, 'Depends')
+    const image = await packageField(root, `linux-image-${release}:arm64`, 'Depends')
     const split = image.includes(`linux-binary-${release}`)
     const files = await unpackPackages(root, [`linux-${split ? 'binary' : 'image'}-${release}:arm64`], folder)
     renameSync(
@@ -40,7 +40,9 @@ export async function makeKernel(root: ToolRoot, wanted?: string): Promise<LabKe
     writeFileSync(join(folder, 'release'), `${release}\n`)
   }
   const artefact = (chosen: Candidate): Promise<string> =>
-    root.cache.artefact(`kernel-${chosen.release}`, { ...chosen, root: root.key }, (folder) => build(folder, chosen))
+    root.cache.artefact(`kernel-${chosen.release}`, { ...chosen, root: root.key }, (folder) =>
+      build(folder, chosen),
+    )
   let folder: string
   try {
     folder = await artefact(candidate)
@@ -51,20 +53,28 @@ export async function makeKernel(root: ToolRoot, wanted?: string): Promise<LabKe
     candidate = await resolveKernel(root, wanted)
     folder = await artefact(candidate)
   }
-  return { ...candidate, image: join(folder, 'vmlinuz'), chosen: wanted !== undefined }
+  return {
+    ...candidate,
+    image: join(folder, 'vmlinuz'),
+    handsSeaToVmm: isAtLeast(candidate.release, FIRST_WITH_SEA),
+  }
 }
 
 async function resolveKernel(root: ToolRoot, wanted: string | undefined): Promise<Candidate> {
   const madison = await root.run('apt-cache', ['madison', META_PACKAGE])
-  const versions = [...new Set(madison.split('\n').map((line) => line.split('|')[1]?.trim() ?? ''))].filter(Boolean)
-  const packageVersion = versions.find((version) => wanted === undefined || `${version}.`.startsWith(`${wanted}.`))
+  const versions = [...new Set(madison.split('\n').map((line) => line.split('|')[1]?.trim() ?? ''))].filter(
+    Boolean,
+  )
+  const packageVersion = versions.find(
+    (version) => wanted === undefined || `${version}.`.startsWith(`${wanted}.`),
+  )
   if (packageVersion === undefined) {
     throw new LabError(
       'kernel-not-found',
       `Expected a kernel ${wanted ?? ''} for the lab but the archive has ${versions.join(', ') || 'none'}`,
     )
   }
-  const depends = await field(root, `${META_PACKAGE}=${packageVersion}`, 'Depends')
+  const depends = await packageField(root, `${META_PACKAGE}=${packageVersion}`, 'Depends')
   const release = /\blinux-image-(\d[^ ]*)/.exec(depends)?.[1]
   if (release === undefined) {
     throw new LabError(
@@ -72,28 +82,17 @@ async function resolveKernel(root: ToolRoot, wanted: string | undefined): Promis
       `Expected ${META_PACKAGE} to depend on a kernel image but received: ${depends}`,
     )
   }
-  if (wanted === undefined) refuseOldKernel(release)
+  if (wanted === undefined && !isAtLeast(release, FIRST_WITH_SEA)) {
+    throw new LabError(
+      'kernel-too-old',
+      `Expected Linux >= ${FIRST_WITH_SEA.join('.')} for the lab's default kernel but received ${release}. ` +
+        'Older kernels cannot hand a synchronous external abort to the VMM; ask for one by name to test that.',
+    )
+  }
   return { packageVersion, release }
 }
 
-/** Throws when a kernel cannot hand a SEA to the VMM. */
-export function refuseOldKernel(release: string): void {
+function isAtLeast(release: string, [wantedMajor, wantedMinor]: readonly [number, number]): boolean {
   const [major = 0, minor = 0] = release.split('.').map((part) => Number.parseInt(part, 10))
-  const [wantedMajor, wantedMinor] = FIRST_WITH_SEA
-  if (major > wantedMajor || (major === wantedMajor && minor >= wantedMinor)) return
-  throw new LabError(
-    'kernel-too-old',
-    `Expected Linux >= ${FIRST_WITH_SEA.join('.')} for the lab's default kernel but received ${release}. ` +
-      'Older kernels cannot hand a synchronous external abort to the VMM; ask for one by name to test that.',
-  )
-}
-
-async function field(root: ToolRoot, name: string, wanted: string): Promise<string> {
-  const record = await root.run('apt-cache', ['show', '--no-all-versions', name])
-  return (
-    record
-      .split('\n')
-      .find((line) => line.startsWith(`${wanted}: `))
-      ?.slice(wanted.length + 2) ?? ''
-  )
+  return major > wantedMajor || (major === wantedMajor && minor >= wantedMinor)
 }

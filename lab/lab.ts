@@ -1,18 +1,86 @@
 import { join } from 'node:path'
+import { makeAddon } from './addon.ts'
 import { makeBaseArchive } from './base-archive.ts'
 import { Cache } from './cache.ts'
+import { CargoWorkspace } from './cargo.ts'
+import { makeDependencyArchive } from './dependency-archive.ts'
+import { makeGuests } from './guests.ts'
 import { type LabKernel, makeKernel } from './kernel.ts'
+import { makeModule } from './module.ts'
 import { makeNodeRuntime } from './node-runtime.ts'
+import { say } from './progress.ts'
 import { findProjectRoot } from './project.ts'
 import { Qemu } from './qemu.ts'
-import { makeToolRoot } from './tool-root.ts'
+import { makeToolRoot, type ToolRoot } from './tool-root.ts'
 
-export interface Lab { cache: Cache; kernel: LabKernel; qemu: Qemu; base: string }
-export async function setUpLab(options: { kernel?: string } = {}): Promise<Lab> {
-  const cache = new Cache()
+/** Choices of a set-up; all have defaults. */
+export interface LabOptions {
+  /** Kernel of the lab, by version (`'6.12'`); default is the newest of Debian's backports, at least 6.19. */
+  readonly kernel?: string
+  /** Cache folder; default `$SEAWALL_CACHE`, else `seawall` in the user's cache folder. */
+  readonly cacheFolder?: string
+  /** The checkout to put into the lab; default the one this file belongs to. */
+  readonly projectRoot?: string
+  /** False leaves the addon out: for work on the lab while the Rust code does not compile. */
+  readonly addon?: boolean
+}
+
+/** A kernel of the lab and the module that belongs to it. */
+export interface BootableKernel extends LabKernel {
+  /** The sea-inject module; null for a kernel that cannot hand a SEA to the VMM. */
+  readonly module: string | null
+}
+
+/** Everything a run needs, complete on this machine. */
+export interface Lab {
+  readonly cache: Cache
+  readonly projectRoot: string
+  readonly root: ToolRoot
+  readonly qemu: Qemu
+  readonly qemuVersion: string
+  readonly kernel: BootableKernel
+  /** The addon for arm64; null when the set-up was told to leave it out. */
+  readonly addon: string | null
+  /** Folder of the micro-guests, `<name>.bin`. */
+  readonly guests: string
+  /** Archives that no run changes, in the order in which the kernel unpacks them. */
+  readonly archives: readonly string[]
+  /** Another kernel for single runs. */
+  otherKernel(wanted: string): Promise<BootableKernel>
+}
+
+/** Sets the lab up: builds what is not in the cache, and says of the rest that it is. */
+export async function setUpLab(options: LabOptions = {}): Promise<Lab> {
+  const projectRoot = options.projectRoot ?? findProjectRoot()
+  const cache = new Cache(options.cacheFolder)
   const root = await makeToolRoot(cache)
-  const kernel = await makeKernel(root, options.kernel)
+  const kernel = await bootable(root, projectRoot, options.kernel)
   const node = await makeNodeRuntime(cache)
-  const base = await makeBaseArchive(root, node, join(findProjectRoot(), 'lab/init'))
-  return { cache, kernel, qemu: new Qemu(root), base }
+  const archives = [
+    await makeBaseArchive(root, node, join(projectRoot, 'lab', 'init')),
+    await makeDependencyArchive(cache, projectRoot),
+  ]
+  const guests = await makeGuests(cache, root, projectRoot)
+  const addon = options.addon === false ? null : await makeAddon(root, new CargoWorkspace(root, projectRoot))
+  const qemu = new Qemu(root)
+  const qemuVersion = await qemu.version()
+  say(`ready: Linux ${kernel.release}, QEMU ${qemuVersion}`)
+  const otherKernel = (wanted: string): Promise<BootableKernel> => bootable(root, projectRoot, wanted)
+  return { cache, projectRoot, root, qemu, qemuVersion, kernel, addon, guests, archives, otherKernel }
+}
+
+/** Runs `cargo <args>` for this project in the tool root: for checks of the arm64 build. Returns cargo's stdout. */
+export async function cargoInToolRoot(
+  args: readonly string[],
+  options: { cacheFolder?: string; projectRoot?: string; loud?: boolean } = {},
+): Promise<string> {
+  const root = await makeToolRoot(new Cache(options.cacheFolder))
+  const workspace = new CargoWorkspace(root, options.projectRoot ?? findProjectRoot())
+  return await workspace.run(args, { loud: options.loud ?? true })
+}
+
+async function bootable(root: ToolRoot, projectRoot: string, wanted?: string): Promise<BootableKernel> {
+  const kernel = await makeKernel(root, wanted)
+  const sources = join(projectRoot, 'lab', 'sea-inject')
+  return { ...kernel, module: kernel.handsSeaToVmm ? await makeModule(root, kernel, sources) : null }
 }

@@ -19,7 +19,9 @@ export async function withLock<T>(path: string, action: () => Promise<T>): Promi
   try {
     await new Promise<void>((resolve, reject) => {
       holder.once('error', (cause) =>
-        reject(new LabError('missing-tool', 'Expected flock (package util-linux) to lock the cache', { cause })),
+        reject(
+          new LabError('missing-tool', 'Expected flock (package util-linux) to lock the cache', { cause }),
+        ),
       )
       holder.once('exit', (code) =>
         reject(new LabError('command-failed', `Expected flock to lock ${path} but it ended with ${code}`)),

@@ -10,8 +10,9 @@ export interface Mirror {
 
 /** Finds the mirror: `$SEAWALL_DEBIAN_MIRROR`, else the Debian archive this machine's apt uses, else mmdebstrap's own. */
 export async function findMirror(): Promise<Mirror> {
+  const { SEAWALL_DEBIAN_MIRROR: chosen } = process.env
   return {
-    uri: process.env['SEAWALL_DEBIAN_MIRROR'] || (await debianArchiveOfThisMachine()),
+    uri: chosen || (await debianArchiveOfThisMachine()),
     aptOptions: await inheritedAptOptions(),
   }
 }

@@ -43,13 +43,19 @@ async function fetchPackage({ version, integrity }: Published, into: string): Pr
   )
   const first: unknown = Array.isArray(packed) ? packed[0] : packed
   if (typeof first !== 'object' || first === null || !('filename' in first)) {
-    throw new LabError('download-failed', `Expected npm pack to name its file but received ${JSON.stringify(packed)}`)
+    throw new LabError(
+      'download-failed',
+      `Expected npm pack to name its file but received ${JSON.stringify(packed)}`,
+    )
   }
   const archive = join(into, String(first.filename))
   const received = `sha512-${createHash('sha512').update(readFileSync(archive)).digest('base64')}`
   if (received !== integrity) {
     rmSync(archive)
-    throw new LabError('download-failed', `Expected ${integrity} for ${name}@${version} but received ${received}`)
+    throw new LabError(
+      'download-failed',
+      `Expected ${integrity} for ${name}@${version} but received ${received}`,
+    )
   }
   const files = join(into, 'files')
   mkdirSync(files)

@@ -1,5 +1,5 @@
-import { mkdtempSync, readdirSync, renameSync, rmSync } from 'node:fs'
-import { basename, join } from 'node:path'
+import { readdirSync, renameSync } from 'node:fs'
+import { join } from 'node:path'
 import { LabError } from './errors.ts'
 import { say } from './progress.ts'
 import type { ToolRoot } from './tool-root.ts'
@@ -8,20 +8,29 @@ import type { ToolRoot } from './tool-root.ts'
  * Downloads Debian packages with the root's apt, which checks them against the signed lists, and unpacks them into
  * `<folder>/files` without installing them. `folder` must lie on the cache's file system.
  */
-export async function unpackPackages(root: ToolRoot, names: readonly string[], folder: string): Promise<string> {
-  const scratch = mkdtempSync(root.host('/var/tmp/packages-'))
-  const inside = `/var/tmp/${basename(scratch)}`
-  try {
+export async function unpackPackages(
+  root: ToolRoot,
+  names: readonly string[],
+  folder: string,
+): Promise<string> {
+  return await root.withScratch(async ({ outside, inside }) => {
     await downloadPackages(root, names, inside)
-    for (const file of readdirSync(scratch)) {
+    for (const file of readdirSync(outside)) {
       await root.run('dpkg-deb', ['--extract', `${inside}/${file}`, `${inside}/files`])
     }
     const files = join(folder, 'files')
-    renameSync(join(scratch, 'files'), files)
+    renameSync(join(outside, 'files'), files)
     return files
-  } finally {
-    rmSync(scratch, { recursive: true, force: true })
-  }
+  })
+}
+
+/** Unpacks packages over the root itself: for files that only work at their own absolute paths. */
+export async function unpackIntoRoot(root: ToolRoot, names: readonly string[]): Promise<void> {
+  await root.withScratch(async ({ outside, inside }) => {
+    await downloadPackages(root, names, inside)
+    for (const file of readdirSync(outside))
+      await root.run('dpkg-deb', ['--extract', `${inside}/${file}`, '/'])
+  })
 }
 
 /** Downloads packages into a folder of the root; fetches fresh lists once, for an archive that has moved on. */
@@ -35,11 +44,22 @@ async function downloadPackages(root: ToolRoot, names: readonly string[], cwd: s
       await updateLists(root)
       await root.run('apt-get', args, { cwd })
     } catch (cause) {
-      throw new LabError('download-failed', `Expected to download ${names.join(', ')} twice: ${first}; ${cause}`, {
-        cause,
-      })
+      throw new LabError(
+        'download-failed',
+        `Expected to download ${names.join(', ')} twice: ${first}; ${cause}`,
+        {
+          cause,
+        },
+      )
     }
   }
+}
+
+/** One field of a package's record in the root's lists; empty when it has none. */
+export async function packageField(root: ToolRoot, name: string, field: string): Promise<string> {
+  const record = await root.run('apt-cache', ['show', '--no-all-versions', name])
+  const line = record.split('\n').find((text) => text.startsWith(`${field}: `))
+  return line?.slice(field.length + 2) ?? ''
 }
 
 /** Fetches fresh package lists in the root. */

@@ -2,6 +2,10 @@ const started = performance.now()
 
 /** Prints one progress line with the seconds since this process began. */
 export function say(line: string): void {
-  const seconds = ((performance.now() - started) / 1000).toFixed(1)
-  process.stderr.write(`lab ${seconds.padStart(6)}s  ${line}\n`)
+  process.stderr.write(`lab ${secondsSince(started).toFixed(1).padStart(6)}s  ${line}\n`)
+}
+
+/** Seconds since a reading of `performance.now()`. */
+export function secondsSince(began: number): number {
+  return (performance.now() - began) / 1000
 }

@@ -1,6 +1,4 @@
 import type { ChildProcess } from 'node:child_process'
-import { readdirSync } from 'node:fs'
-import { join } from 'node:path'
 import type { Readable } from 'node:stream'
 import { startChild } from './children.ts'
 import { run } from './command.ts'
@@ -37,13 +35,14 @@ export class Qemu {
   readonly #prefix: readonly string[]
 
   constructor(root: ToolRoot) {
-    const libraries = readdirSync(root.host('usr/lib')).filter((name) => name.endsWith('-linux-gnu'))
-    const native = process.arch === 'arm64' ? 'aarch64-linux-gnu' : 'x86_64-linux-gnu'
-    const folders = [native, ...libraries.filter((name) => name === `${native}/pulseaudio`)]
-    this.#program = root.host(process.arch === 'arm64' ? 'usr/lib/ld-linux-aarch64.so.1' : 'usr/lib64/ld-linux-x86-64.so.2')
+    const [libraries, loader] =
+      process.arch === 'arm64'
+        ? ['aarch64-linux-gnu', 'usr/lib/ld-linux-aarch64.so.1']
+        : ['x86_64-linux-gnu', 'usr/lib64/ld-linux-x86-64.so.2']
+    this.#program = root.host(loader)
     this.#prefix = [
       '--library-path',
-      folders.map((name) => root.host(join('usr/lib', name))).join(':'),
+      root.host(`usr/lib/${libraries}`),
       root.host('usr/bin/qemu-system-aarch64'),
       '-L',
       root.host('usr/share/qemu'),
@@ -71,8 +70,9 @@ export class Qemu {
   }
 }
 
-function readable(child: ChildProcess, index: 2 | 3 | 4 | 5): Readable {
-  const stream: unknown = child.stdio[index]
+function readable(child: ChildProcess, index: number): Readable {
+  // The type of stdio ends at index 4.
+  const stream: unknown = (child.stdio as readonly unknown[])[index]
   if (stream !== null && typeof stream === 'object' && 'read' in stream) return stream as Readable
   throw new LabError('qemu-failed', `Expected a pipe to QEMU's file descriptor ${index} but received none`)
 }

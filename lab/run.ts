@@ -1,70 +1,189 @@
-import { copyFileSync, createWriteStream, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
-import { join } from 'node:path'
 import { createInterface } from 'node:readline'
-import { CpioWriter } from './cpio.ts'
 import { LabError } from './errors.ts'
 import type { Lab } from './lab.ts'
-void [copyFileSync, createWriteStream, mkdirSync]
+import { secondsSince } from './progress.ts'
+import type { LabFile } from './project-archive.ts'
+import type { RunningMachine } from './qemu.ts'
+import { RunFolder } from './run-folder.ts'
 
+/** One command for the lab, and the machine it wants. */
 export interface LabCommand {
+  /** Program and arguments; it runs in /seawall, where the project lies. */
   readonly command: readonly string[]
   readonly env?: Readonly<Record<string, string>>
+  /** Extra files; a relative path lies in the project. */
+  readonly files?: readonly LabFile[]
+  /** QEMU's CPU model; default `neoverse-n1`, which has FEAT_RAS. */
   readonly cpu?: string
+  /** Number of CPUs; default 2. */
   readonly smp?: number
+  /** Memory in MiB; default 3072. */
   readonly memoryMiB?: number
+  /** Kernel for this run alone, by version (`'6.12'`); default the lab's. */
+  readonly kernel?: string
+  /** Counts instructions instead of time: slow, one CPU, and the same in every run. */
   readonly icount?: boolean
+  /** Limit from the start of QEMU to its end, in milliseconds. */
   readonly timeoutMs: number
+  /** Receives the command's output while it runs. */
   readonly onOutput?: (chunk: Buffer, stream: 'stdout' | 'stderr') => void
   readonly qemuArgs?: readonly string[]
 }
+
+/** What a command in the lab left. */
 export interface LabResult {
+  /** The command's; 128 and the signal's number when a signal ended it. */
   readonly exitCode: number
+  /** Stdout and stderr in the order of arrival. */
   readonly output: string
+  readonly stdout: string
+  readonly stderr: string
+  /** Everything the lab's kernel printed. */
   readonly console: string
   readonly kernelVersion: string
   readonly qemuVersion: string
+  /** From the start of QEMU to its end. */
   readonly seconds: number
 }
 
+/**
+ * Boots the lab, runs one command in it, and returns what the command left, whatever its exit code.
+ *
+ * @throws LabError `lab-kernel-panic`, `timeout`, `module-failed`, `qemu-failed` or `lab-did-not-finish`, with the path
+ * of the console log.
+ */
 export async function runInLab(lab: Lab, options: LabCommand): Promise<LabResult> {
-  const folder = mkdtempSync(join(lab.cache.runs, 'run-'))
-  const own = join(folder, 'own.cpio')
-  const cpio = new CpioWriter(own)
-  cpio.file('lab/command', Buffer.from(`mkdir -p /seawall; cd /seawall\n${options.command.map(quote).join(' ')}\n`))
-  cpio.close()
-  const initrd = join(folder, 'initrd')
-  const { writeFileSync, appendFileSync } = await import('node:fs')
-  writeFileSync(initrd, readFileSync(lab.base))
-  appendFileSync(initrd, readFileSync(own))
-  const began = performance.now()
-  const m = lab.qemu.start({
-    image: lab.kernel.image,
-    initrd,
-    cpu: options.cpu ?? 'neoverse-n1',
-    smp: options.smp ?? 2,
-    memoryMiB: options.memoryMiB ?? 3072,
-    icount: options.icount ?? false,
-    qemuArgs: options.qemuArgs ?? [],
-    consolePath: join(folder, 'console.log'),
-  })
-  let output = ''
-  let exitCode = -1
-  let kernelVersion = ''
-  m.stdout.on('data', (c: Buffer) => { output += c; options.onOutput?.(c, 'stdout') })
-  m.stderr.on('data', (c: Buffer) => { output += c; options.onOutput?.(c, 'stderr') })
-  m.complaints.on('data', (c: Buffer) => process.stderr.write(c))
-  createInterface({ input: m.reports }).on('line', (line) => {
-    process.stderr.write(`report ${line} ${performance.now() - began}\n`)
-    const [word, value = ''] = line.split(' ')
-    if (word === 'exit') exitCode = Number(value)
-    if (word === 'kernel') kernelVersion = value
-  })
-  const timer = setTimeout(() => m.child.kill('SIGKILL'), options.timeoutMs)
-  await new Promise((r) => m.child.once('close', r))
-  clearTimeout(timer)
-  const console = readFileSync(join(folder, 'console.log'), 'utf8')
-  if (exitCode === -1) throw new LabError('qemu-failed', console.slice(-3000))
-  rmSync(folder, { recursive: true })
-  return { exitCode, output, console, kernelVersion, qemuVersion: await lab.qemu.version(), seconds: (performance.now() - began) / 1000 }
+  checkOptions(options)
+  const kernel = options.kernel === undefined ? lab.kernel : await lab.otherKernel(options.kernel)
+  const folder = new RunFolder(lab.cache.runs)
+  let finished = false
+  try {
+    const { command, env = {}, files = [] } = options
+    folder.writeInitrd(lab, { command, env, files, module: kernel.module })
+    const began = performance.now()
+    const machine = lab.qemu.start({
+      image: kernel.image,
+      initrd: folder.initrd,
+      cpu: options.cpu ?? 'neoverse-n1',
+      smp: options.smp ?? 2,
+      memoryMiB: options.memoryMiB ?? 3072,
+      icount: options.icount ?? false,
+      qemuArgs: options.qemuArgs ?? [],
+      consolePath: folder.consolePath,
+    })
+    const end = await watch(machine, options)
+    const console = folder.readConsole()
+    const { exitCode } = end
+    const failure = findFailure(end, console, options)
+    if (failure !== null || exitCode === null) {
+      const [code, reason] = failure ?? [
+        'lab-did-not-finish',
+        'the machine went down before the command ended',
+      ]
+      throw new LabError(
+        code,
+        `Expected \`${command.join(' ')}\` to finish in the lab (Linux ${kernel.release}, QEMU ${lab.qemuVersion}) but ${reason}. ` +
+          `Console log: ${folder.consolePath}`,
+        { consolePath: folder.consolePath },
+      )
+    }
+    finished = true
+    return {
+      exitCode,
+      output: end.output,
+      stdout: end.stdout,
+      stderr: end.stderr,
+      console,
+      kernelVersion: end.kernelVersion,
+      qemuVersion: lab.qemuVersion,
+      seconds: secondsSince(began),
+    }
+  } finally {
+    folder.finish(!finished)
+  }
 }
-function quote(w: string): string { return `'${w.replaceAll("'", `'\\''`)}'` }
+
+/** What was seen of a machine until its end. */
+interface MachineEnd {
+  readonly output: string
+  readonly stdout: string
+  readonly stderr: string
+  readonly kernelVersion: string
+  /** Null when the command's end was never reported. */
+  readonly exitCode: number | null
+  /** What init says it could not do. */
+  readonly failed: string | null
+  readonly timedOut: boolean
+  readonly complaints: string
+  readonly qemuStatus: string
+}
+
+async function watch(machine: RunningMachine, options: LabCommand): Promise<MachineEnd> {
+  const seen = { output: '', stdout: '', stderr: '', kernelVersion: '', complaints: '', timedOut: false }
+  let exitCode: number | null = null
+  let failed: string | null = null
+  for (const stream of ['stdout', 'stderr'] as const) {
+    const decoder = new TextDecoder()
+    machine[stream].on('data', (chunk: Buffer) => {
+      const text = decoder.decode(chunk, { stream: true })
+      seen.output += text
+      seen[stream] += text
+      options.onOutput?.(chunk, stream)
+    })
+  }
+  machine.complaints.on('data', (chunk: Buffer) => {
+    seen.complaints += chunk.toString()
+  })
+  createInterface({ input: machine.reports }).on('line', (line) => {
+    const [word, ...rest] = line.split(' ')
+    const value = rest.join(' ')
+    if (word === 'kernel') seen.kernelVersion = value
+    else if (word === 'failed') failed = value
+    else if (word === 'exit') exitCode = Number(value)
+  })
+  const timer = setTimeout(() => {
+    seen.timedOut = true
+    machine.child.kill('SIGKILL')
+  }, options.timeoutMs)
+  const qemuStatus = await new Promise<string>((resolve) => {
+    machine.child.once('error', (error) => resolve(error.message))
+    machine.child.once('close', (code, signal) => resolve(signal ?? `exit code ${code}`))
+  }).finally(() => clearTimeout(timer))
+  return { ...seen, exitCode, failed, qemuStatus }
+}
+
+function findFailure(
+  end: MachineEnd,
+  console: string,
+  { timeoutMs }: LabCommand,
+): [LabError['code'], string] | null {
+  const panic = /Kernel panic - not syncing: ?(.*)/.exec(console)
+  if (panic !== null) return ['lab-kernel-panic', `the lab's kernel panicked: ${panic[1]?.trim()}`]
+  if (end.failed !== null) return ['module-failed', `the lab's init ${end.failed}`]
+  if (end.timedOut) {
+    const last = lastLines(end.output || console)
+    return ['timeout', `the limit of ${timeoutMs / 1000} s was over. Last output:\n${last}\n`]
+  }
+  if (end.qemuStatus !== 'exit code 0') {
+    return ['qemu-failed', `QEMU ended with ${end.qemuStatus}: ${end.complaints.trim() || 'no message'}`]
+  }
+  return null
+}
+
+function lastLines(text: string): string {
+  return text.trimEnd().split('\n').slice(-5).join('\n') || '(none)'
+}
+
+function checkOptions({ command, timeoutMs, smp, memoryMiB, icount }: LabCommand): void {
+  const expected = (what: string, received: unknown): never => {
+    throw new LabError('invalid-option', `Expected ${what} for the lab but received ${received}`)
+  }
+  if (command.length === 0) expected('a command', 'none')
+  if (!(timeoutMs > 0 && timeoutMs < 2 ** 31)) expected('a timeoutMs from 1 to 2147483647', timeoutMs)
+  if (smp !== undefined && !(Number.isInteger(smp) && smp >= 1 && smp <= 64))
+    expected('an smp from 1 to 64', smp)
+  if (icount === true && smp !== undefined && smp !== 1) expected('an smp of 1 with icount', smp)
+  if (memoryMiB !== undefined && !(Number.isInteger(memoryMiB) && memoryMiB >= 512)) {
+    expected('a memoryMiB of at least 512', memoryMiB)
+  }
+}

@@ -1,21 +1,23 @@
-import { rmSync } from 'node:fs'
+import { mkdtempSync, rmSync } from 'node:fs'
 import { arch } from 'node:os'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import type { Cache } from './cache.ts'
 import { type CommandOptions, run } from './command.ts'
 import { LabError } from './errors.ts'
 import { requireHostTools } from './host-tools.ts'
 import { findMirror } from './mirror.ts'
+import type { Scratch, Workshop } from './workshop.ts'
 
 const RELEASE = 'trixie'
 const BACKPORTS = 'trixie-backports'
 
 /** A Debian root folder with the tools that build the lab's parts, and QEMU. */
-export class ToolRoot {
+export class ToolRoot implements Workshop {
   readonly path: string
   /** Name of the artefact, an input of everything built inside. */
   readonly key: string
   readonly cache: Cache
+  readonly crossPrefix = arch() === 'arm64' ? '' : 'aarch64-linux-gnu-'
 
   constructor(path: string, cache: Cache) {
     this.path = path
@@ -26,6 +28,15 @@ export class ToolRoot {
   /** Path of a file of the root as the machine sees it. */
   host(pathInside: string): string {
     return join(this.path, pathInside)
+  }
+
+  async withScratch<T>(action: (scratch: Scratch) => Promise<T>): Promise<T> {
+    const outside = mkdtempSync(this.host('/var/tmp/lab-'))
+    try {
+      return await action({ outside, inside: `/var/tmp/${basename(outside)}` })
+    } finally {
+      rmSync(outside, { recursive: true, force: true })
+    }
   }
 
   /** Runs a command inside the root and returns its stdout. */
@@ -59,29 +70,33 @@ const AS_ORDINARY_USER = [
 /** Makes the tool root, or finds it in the cache. */
 export async function makeToolRoot(cache: Cache): Promise<ToolRoot> {
   const packages = toolPackages()
-  const path = await cache.artefact('tool-root', { RELEASE, BACKPORTS, packages, format: 1 }, async (folder) => {
-    await requireHostTools()
-    const { uri, aptOptions } = await findMirror()
-    const root = process.getuid?.() === 0
-    const mirrorLines = uri === null ? [] : [RELEASE, BACKPORTS].map((suite) => `deb ${uri} ${suite} main`)
-    const args = [
-      `--mode=${root ? 'root' : 'unshare'}`,
-      '--variant=apt',
-      `--architectures=${packages.architectures.join(',')}`,
-      `--format=${root ? 'directory' : 'tar'}`,
-      '--skip=cleanup/apt/lists',
-      ...aptOptions.map((line) => `--aptopt=${line}`),
-      '--aptopt=Acquire::Languages "none"',
-      `--include=${packages.names.join(',')}`,
-    ]
-    if (root) {
-      await run('mmdebstrap', [...args, RELEASE, folder, ...mirrorLines], { loud: true })
-    } else {
-      await run('mmdebstrap', [...args, RELEASE, `${folder}.tar`, ...mirrorLines], { loud: true })
-      await run('tar', ['-C', folder, '--exclude=./dev/*', '-xf', `${folder}.tar`])
-      rmSync(`${folder}.tar`)
-    }
-  })
+  const path = await cache.artefact(
+    'tool-root',
+    { RELEASE, BACKPORTS, packages, format: 1 },
+    async (folder) => {
+      await requireHostTools()
+      const { uri, aptOptions } = await findMirror()
+      const root = process.getuid?.() === 0
+      const mirrorLines = uri === null ? [] : [RELEASE, BACKPORTS].map((suite) => `deb ${uri} ${suite} main`)
+      const args = [
+        `--mode=${root ? 'root' : 'unshare'}`,
+        '--variant=apt',
+        `--architectures=${packages.architectures.join(',')}`,
+        `--format=${root ? 'directory' : 'tar'}`,
+        '--skip=cleanup/apt/lists',
+        ...aptOptions.map((line) => `--aptopt=${line}`),
+        '--aptopt=Acquire::Languages "none"',
+        `--include=${packages.names.join(',')}`,
+      ]
+      if (root) {
+        await run('mmdebstrap', [...args, RELEASE, folder, ...mirrorLines], { loud: true })
+      } else {
+        await run('mmdebstrap', [...args, RELEASE, `${folder}.tar`, ...mirrorLines], { loud: true })
+        await run('tar', ['-C', folder, '--exclude=./dev/*', '-xf', `${folder}.tar`])
+        rmSync(`${folder}.tar`)
+      }
+    },
+  )
   return new ToolRoot(path, cache)
 }
 
@@ -100,9 +115,14 @@ function toolPackages(): { architectures: string[]; names: string[] } {
         ],
       }
     case 'arm64':
-      return { architectures: ['arm64'], names: [...common, 'gcc-14', 'gcc', 'libc6-dev', 'libstd-rust-web-dev'] }
+      return {
+        architectures: ['arm64'],
+        names: [...common, 'gcc-14', 'gcc', 'libc6-dev', 'libstd-rust-web-dev'],
+      }
     default:
-      throw new LabError('missing-tool', `Expected an x86-64 or arm64 machine for the lab but received ${arch()}`)
+      throw new LabError(
+        'missing-tool',
+        `Expected an x86-64 or arm64 machine for the lab but received ${arch()}`,
+      )
   }
 }
-

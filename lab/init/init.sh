@@ -21,7 +21,10 @@ report() { echo "$*" >"$(port 3)"; }
 report "kernel $(uname -r)"
 for module in /lab/modules/*.ko; do
   [ -e "$module" ] || continue
-  insmod "$module" || report "failed to load ${module##*/}: $(dmesg | tail -n 3 | tr '\n' ' ')"
+  if ! complaint=$(insmod "$module" 2>&1); then
+    report "failed to load ${module##*/}: $complaint"
+    poweroff -f
+  fi
 done
 
 # A port takes at most 32 KiB per write and Node does not look: cat does.
