@@ -20,7 +20,7 @@ pub struct Field {
 impl Field {
     /// Returns how many bits the field has, 1 to 64.
     pub const fn width(&self) -> u8 {
-        self.bits.0 - self.bits.1 + 1
+        self.bits.0.abs_diff(self.bits.1).saturating_add(1)
     }
 }
 

@@ -135,6 +135,21 @@ fn the_instruction_syndrome_is_named_only_where_it_is_valid() {
 }
 
 #[test]
+fn an_external_abort_alone_has_a_write_update_and_a_physical_fault_address() {
+    for status in 0..64 {
+        let external = matches!(status, 0x10 | 0x12..=0x17);
+        for (esr, wu) in [(0x9200_0000 | status, external), (0x8200_0000 | status, false)] {
+            let names = names(esr);
+            assert_eq!(
+                (names.contains(&"PFV"), names.contains(&"WU")),
+                (external, wu),
+                "{esr:#x}"
+            );
+        }
+    }
+}
+
+#[test]
 fn reserved_bits_that_are_set_are_pointed_out() {
     let meaning = |esr| {
         Syndrome::decode(Esr::from_bits(esr))
