@@ -10,6 +10,9 @@ use crate::register::RegId;
 pub struct Errno(pub i32);
 
 impl Errno {
+    /// `ENOENT`: no such register, file or device.
+    pub const NO_ENTRY: Self = Self(libc::ENOENT);
+
     /// The calling thread's last error.
     #[must_use]
     pub fn last() -> Self {

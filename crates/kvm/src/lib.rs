@@ -13,6 +13,7 @@
 //! ```
 
 pub mod abi;
+mod clock;
 mod error;
 mod events;
 mod exit;
@@ -27,6 +28,7 @@ mod register;
 mod run_page;
 mod system;
 
+pub use clock::monotonic;
 pub use error::{Errno, KvmError};
 pub use events::{PendingEvents, VcpuEvents};
 pub use exit::{SeaExit, SystemEventKind, VcpuEntry, VcpuExit};

@@ -1,1 +1,32 @@
-//! Placeholder of the first commit.
+//! Seawall's virtual machine: it runs arm64 guests and contains the memory errors they consume.
+//!
+//! Data flows one way. A vCPU's thread runs the guest; an exit is an owned value; a memory error is recorded in the
+//! ledger, decided by the policy (a pure function), planned (a pure function), injected into the same vCPU on the same
+//! thread and verified by reading back; what happened becomes an event in a bounded ring.
+//!
+//! [`Vm::create`] is the way in.
+#![forbid(unsafe_code)]
+
+mod backend;
+mod boot;
+mod devices;
+mod error;
+mod event;
+pub mod memory_layout;
+mod options;
+mod register_name;
+pub mod sea;
+mod simulated;
+mod vcpu;
+mod vm;
+
+pub use error::{InjectionError, UnhandledExit, VmError};
+pub use event::{
+    AccessKind, Batch, Event, EventKind, Injection, InjectionMethod, MemoryFailure, OutboxTotals,
+    UnclaimedAccess, Wake,
+};
+pub use options::{BackendKind, BackendOptions, Boot, Image, MAX_VCPUS, VmOptions};
+pub use sea::{MemoryFailurePolicy, RecoverablePolicy, UncontainablePolicy};
+pub use seawall_kvm::SystemEventKind;
+pub use simulated::{AbortStep, Script, ScriptError, Step};
+pub use vm::{ClosedVm, ExitReason, Reply, Vm, VmExit, VmState};

@@ -1,0 +1,58 @@
+//! KVM as a backend.
+
+use std::sync::Arc;
+
+use seawall_kvm::{
+    GuestMemory, KickTarget, KvmError, PowerState, RegId, Vcpu, VcpuEntry, VcpuEvents, VcpuExit, VmConfig,
+    VmFd,
+};
+
+use crate::backend::{Kicker, Machine, VcpuBackend};
+use crate::memory_layout::RAM_BASE;
+use crate::options::VmOptions;
+
+pub(super) fn create(options: &VmOptions, memory: &GuestMemory) -> Result<Machine, KvmError> {
+    let vm = VmFd::create(VmConfig {
+        arm_sea_to_user: options.arm_sea_to_user,
+        arm_nisv_to_user: options.arm_nisv_to_user,
+    })?;
+    vm.set_memory_slot(0, RAM_BASE, memory)?;
+    let vcpus = (0..options.vcpus).map(|index| {
+        let power = if index == 0 {
+            PowerState::On
+        } else {
+            PowerState::Off
+        };
+        Ok(Box::new(vm.create_vcpu(index, power)?) as Box<dyn VcpuBackend>)
+    });
+    Ok(Machine {
+        vcpus: vcpus.collect::<Result<_, KvmError>>()?,
+        vm: Some(vm),
+    })
+}
+
+impl VcpuBackend for Vcpu {
+    fn run(&mut self, entry: VcpuEntry) -> Result<VcpuExit, KvmError> {
+        Self::run(self, entry)
+    }
+
+    fn get_register(&mut self, register: RegId) -> Result<u64, KvmError> {
+        Self::get_register(self, register)
+    }
+
+    fn set_register(&mut self, register: RegId, value: u64) -> Result<(), KvmError> {
+        Self::set_register(self, register, value)
+    }
+
+    fn set_events(&mut self, events: VcpuEvents) -> Result<(), KvmError> {
+        Self::set_events(self, events)
+    }
+
+    fn kicker(&self) -> Arc<dyn Kicker> {
+        Arc::new(self.kick())
+    }
+
+    fn enter_thread(&self) -> Result<Option<KickTarget>, KvmError> {
+        self.kick().target_current_thread().map(Some)
+    }
+}

@@ -1,0 +1,307 @@
+//! What can go wrong with a virtual machine, each with its stable code.
+
+use std::path::PathBuf;
+
+use seawall_kvm::{Errno, KvmError};
+
+use crate::memory_layout::{PAGE_SIZE, RAM_BASE};
+use crate::options::MAX_VCPUS;
+use crate::vm::VmState;
+
+/// An error of this crate. [`VmError::code`] is what programs test; the message is for people.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum VmError {
+    /// The kernel refused something.
+    #[error(transparent)]
+    Kvm(#[from] KvmError),
+    /// The size of guest RAM is not usable.
+    #[error("Expected a non-zero multiple of {PAGE_SIZE} bytes for memory but received {received}")]
+    InvalidMemory {
+        /// What was asked for, in bytes.
+        received: u64,
+    },
+    /// The number of vCPUs is not usable.
+    #[error("Expected 1 to {MAX_VCPUS} for vcpus but received {received}")]
+    InvalidVcpus {
+        /// What was asked for.
+        received: u32,
+    },
+    /// A simulated script speaks of more vCPUs than there are.
+    #[error("Expected scripts for at most {vcpus} vCPUs for backend but received {scripts}")]
+    ScriptForMissingVcpu {
+        /// How many scripts there are.
+        scripts: usize,
+        /// How many vCPUs there are.
+        vcpus: u32,
+    },
+    /// The image cannot be read.
+    #[error("Expected a readable file for boot.image but received {path:?} ({errno})")]
+    UnreadableImage {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        errno: Errno,
+    },
+    /// The image is empty.
+    #[error("Expected at least one instruction (4 bytes) for boot.image but received {len} bytes")]
+    EmptyImage {
+        /// Its size in bytes.
+        len: usize,
+    },
+    /// The image does not lie in guest RAM.
+    #[error(
+        "Expected boot.image to lie inside guest RAM ({RAM_BASE:#x}, {size:#x} bytes) but received {len:#x} bytes at \
+         {load_address:#x}"
+    )]
+    ImageOutsideMemory {
+        /// Where it was to go.
+        load_address: u64,
+        /// Its size in bytes.
+        len: usize,
+        /// The size of guest RAM in bytes.
+        size: u64,
+    },
+    /// The entry point is no instruction of the image.
+    #[error(
+        "Expected a multiple of 4 inside the image ({load_address:#x}, {len:#x} bytes) for boot.entry but received \
+         {entry:#x}"
+    )]
+    EntryOutsideImage {
+        /// The entry point.
+        entry: u64,
+        /// Where the image lies.
+        load_address: u64,
+        /// Its size in bytes.
+        len: usize,
+    },
+    /// The operation makes no sense in this state.
+    #[error("Expected a VM that is {expected} for {operation} but received one that is {state}")]
+    InvalidState {
+        /// What was asked for, such as `start()`.
+        operation: &'static str,
+        /// The states it is allowed in.
+        expected: &'static str,
+        /// The state the VM is in.
+        state: VmState,
+    },
+    /// The virtual machine was closed.
+    #[error("Expected an open VM for {operation} but received a closed one")]
+    Closed {
+        /// What was asked for.
+        operation: &'static str,
+    },
+    /// The vCPU runs, so that its registers are the processor's.
+    #[error("Expected a vCPU that does not run for {operation} but received one of a VM that is {state}")]
+    VcpuRunning {
+        /// What was asked for.
+        operation: &'static str,
+        /// The state of its VM.
+        state: VmState,
+    },
+    /// There is no such vCPU.
+    #[error("Expected a vCPU index below {vcpus} but received {index}")]
+    NoSuchVcpu {
+        /// The index.
+        index: u32,
+        /// How many vCPUs there are.
+        vcpus: u32,
+    },
+    /// The register has no such name.
+    #[error("Expected the name of an arm64 register but received {name:?}")]
+    NoSuchRegister {
+        /// The name.
+        name: String,
+    },
+    /// The range is not guest RAM.
+    #[error(
+        "Expected a range of guest RAM ({base:#x}, {size:#x} bytes) but received {len:#x} bytes at {gpa:#x}"
+    )]
+    OutsideGuestMemory {
+        /// The first byte asked for.
+        gpa: u64,
+        /// How many bytes were asked for.
+        len: usize,
+        /// Where RAM starts.
+        base: u64,
+        /// The size of RAM in bytes.
+        size: u64,
+    },
+    /// The host has lost the page.
+    #[error("guest RAM at {gpa:#x} cannot be accessed: the host has lost the page")]
+    InaccessibleGuestMemory {
+        /// The first byte that could not be copied.
+        gpa: u64,
+    },
+    /// No way of injecting an abort worked.
+    #[error("the abort could not be injected into vCPU {vcpu}: {source}")]
+    InjectionFailed {
+        /// The vCPU.
+        vcpu: u32,
+        /// What the last way said.
+        source: InjectionError,
+    },
+    /// An abort was asked for where none can be taken.
+    #[error(
+        "Expected a vCPU whose last exit was a memory access for {operation} but received one after {last_exit}"
+    )]
+    InvalidInjection {
+        /// What was asked for.
+        operation: &'static str,
+        /// What the vCPU's last exit was.
+        last_exit: &'static str,
+    },
+    /// KVM exited for a reason that this version does not know, or that no virtual machine survives.
+    #[error("vCPU {vcpu} left the guest for a reason Seawall cannot handle: {exit}")]
+    UnhandledExit {
+        /// The vCPU.
+        vcpu: u32,
+        /// The exit, with its numbers.
+        exit: UnhandledExit,
+    },
+    /// A vCPU's thread could not be started.
+    #[error("the thread {thread} could not be started ({errno})")]
+    Thread {
+        /// The thread's name.
+        thread: String,
+        /// What the system said.
+        errno: Errno,
+    },
+    /// A vCPU's thread did not answer in time.
+    #[error("the thread vcpu-{vcpu} did not leave the guest within {seconds} seconds")]
+    VcpuStuck {
+        /// The vCPU.
+        vcpu: u32,
+        /// How long it was waited for.
+        seconds: u64,
+    },
+    /// A defect of Seawall.
+    #[error("this is a bug in Seawall, please report it: {message}")]
+    Bug {
+        /// What happened.
+        message: String,
+    },
+}
+
+/// Why an injection did not happen.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InjectionError {
+    /// The kernel refused.
+    #[error(transparent)]
+    Kvm(#[from] KvmError),
+    /// The kernel said success and the registers did not change.
+    #[error("ESR_EL1 reads {found:#x} instead of {expected:#x} after the injection")]
+    NotObserved {
+        /// What ESR_EL1 should read.
+        expected: u64,
+        /// What it reads.
+        found: u64,
+    },
+}
+
+/// An exit that ends the virtual machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum UnhandledExit {
+    /// A number this version does not know.
+    #[error("exit reason {reason} with payload {payload:#x?}")]
+    Unknown {
+        /// `kvm_run.exit_reason`.
+        reason: u32,
+        /// The first 32 bytes of the exit union.
+        payload: [u64; 4],
+    },
+    /// `KVM_EXIT_FAIL_ENTRY`.
+    #[error("KVM_EXIT_FAIL_ENTRY, hardware reason {hardware_entry_failure_reason:#x} on CPU {cpu}")]
+    FailEntry {
+        /// The hardware's reason.
+        hardware_entry_failure_reason: u64,
+        /// The physical CPU.
+        cpu: u32,
+    },
+    /// `KVM_EXIT_INTERNAL_ERROR`.
+    #[error("KVM_EXIT_INTERNAL_ERROR, suberror {suberror}")]
+    InternalError {
+        /// `KVM_INTERNAL_ERROR_*`.
+        suberror: u32,
+    },
+    /// `KVM_EXIT_MEMORY_FAULT`.
+    #[error("KVM_EXIT_MEMORY_FAULT at {gpa:#x}, {size:#x} bytes ({errno})")]
+    MemoryFault {
+        /// The first byte.
+        gpa: u64,
+        /// The length in bytes.
+        size: u64,
+        /// What `KVM_RUN` returned.
+        errno: Errno,
+    },
+    /// A system event no PSCI call of ours leads to.
+    #[error("KVM_EXIT_SYSTEM_EVENT {kind}")]
+    SystemEvent {
+        /// `KVM_SYSTEM_EVENT_*`.
+        kind: u32,
+    },
+}
+
+impl VmError {
+    /// The stable code that programs test.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Kvm(KvmError::UnsupportedHost(_)) => "ERR_UNSUPPORTED_HOST",
+            Self::Kvm(KvmError::Permission { .. }) => "ERR_KVM_PERMISSION",
+            Self::Kvm(KvmError::Syscall { errno, .. }) if errno.is_out_of_resources() => {
+                "ERR_OUT_OF_RESOURCES"
+            }
+            Self::Kvm(_) | Self::UnhandledExit { .. } => "ERR_KVM_IOCTL",
+            Self::InvalidMemory { .. }
+            | Self::InvalidVcpus { .. }
+            | Self::ScriptForMissingVcpu { .. }
+            | Self::NoSuchVcpu { .. }
+            | Self::NoSuchRegister { .. } => "ERR_INVALID_OPTION",
+            Self::UnreadableImage { .. }
+            | Self::EmptyImage { .. }
+            | Self::ImageOutsideMemory { .. }
+            | Self::EntryOutsideImage { .. } => "ERR_INVALID_IMAGE",
+            Self::InvalidState { .. } => "ERR_INVALID_STATE",
+            Self::Closed { .. } => "ERR_VM_CLOSED",
+            Self::VcpuRunning { .. } => "ERR_VCPU_RUNNING",
+            Self::OutsideGuestMemory { .. } | Self::InaccessibleGuestMemory { .. } => "ERR_GUEST_MEMORY",
+            Self::InjectionFailed { .. } => "ERR_INJECTION_FAILED",
+            Self::InvalidInjection { .. } => "ERR_INVALID_INJECTION",
+            Self::Thread { .. } => "ERR_OUT_OF_RESOURCES",
+            Self::VcpuStuck { .. } | Self::Bug { .. } => "ERR_INTERNAL",
+        }
+    }
+
+    const fn kvm(&self) -> Option<&KvmError> {
+        match self {
+            Self::Kvm(error)
+            | Self::InjectionFailed {
+                source: InjectionError::Kvm(error),
+                ..
+            } => Some(error),
+            _ => None,
+        }
+    }
+
+    /// The system call that failed, where one did.
+    #[must_use]
+    pub const fn syscall(&self) -> Option<&'static str> {
+        match self.kvm() {
+            Some(error) => error.syscall(),
+            None => None,
+        }
+    }
+
+    /// What the system answered, where it did.
+    #[must_use]
+    pub const fn errno(&self) -> Option<Errno> {
+        match self {
+            Self::UnreadableImage { errno, .. } | Self::Thread { errno, .. } => Some(*errno),
+            _ => match self.kvm() {
+                Some(error) => error.errno(),
+                None => None,
+            },
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! What happened, in order, as values.
+
+mod outbox;
+
+use std::time::{Duration, SystemTime};
+
+use seawall_arm64::{Esr, Gpa};
+
+use crate::error::{InjectionError, VmError};
+use crate::options::BackendKind;
+use crate::sea::{FailureAction, FailureSource, LedgerTotals, PageHit, SeaFault, Severity, VerdictReason};
+use crate::vm::{VmExit, VmState};
+
+pub(crate) use outbox::Outbox;
+pub use outbox::{Batch, OutboxTotals, Wake};
+
+/// One event of one virtual machine.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Event {
+    /// The event's number: one sequence per VM, from 1, with no gap but those an [`EventKind::EventsLost`] names.
+    pub seq: u64,
+    /// The wall clock.
+    pub time: SystemTime,
+    /// The host's monotonic clock (`CLOCK_MONOTONIC`).
+    pub monotonic: Duration,
+    /// What happened.
+    pub kind: EventKind,
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq)]
+pub enum EventKind {
+    /// A guest consumed a memory error, and this is what was done.
+    MemoryFailure(Box<MemoryFailure>),
+    /// The virtual machine's state changed.
+    StateChanged {
+        /// From this.
+        from: VmState,
+        /// To this.
+        to: VmState,
+    },
+    /// The virtual machine ended.
+    Exit(VmExit),
+    /// A guest accessed an address where nothing is.
+    UnclaimedAccess(UnclaimedAccess),
+    /// A vCPU cannot go on.
+    VcpuFailed {
+        /// The vCPU.
+        vcpu: u32,
+        /// Why.
+        error: VmError,
+    },
+    /// The reader was too slow: these events were dropped, oldest first.
+    EventsLost {
+        /// The first number that is missing.
+        from_seq: u64,
+        /// The last number that is missing.
+        to_seq: u64,
+    },
+}
+
+/// A memory error, what was decided, and what was done.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MemoryFailure {
+    /// Which backend reported it.
+    pub backend: BackendKind,
+    /// How it was found.
+    pub source: FailureSource,
+    /// The fault.
+    pub fault: SeaFault,
+    /// Whether the VM's processor reports a severity; without FEAT_RAS the kernel hides the field.
+    pub severity: Severity,
+    /// The page, where it is known.
+    pub page: Option<PageHit>,
+    /// What was done.
+    pub action: FailureAction,
+    /// Why.
+    pub reason: VerdictReason,
+    /// Whether the vCPU had not left the last abort's handler: the same instruction and page again.
+    pub recursive: bool,
+    /// The injection, where there was one.
+    pub injection: Option<Injection>,
+    /// The sums of the ledger, with this failure counted.
+    pub ledger: LedgerTotals,
+}
+
+/// How an exception was injected, and what came of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Injection {
+    /// How.
+    pub method: InjectionMethod,
+    /// What ESR_EL1 reads now; absent where it is not known.
+    pub esr: Option<Esr>,
+    /// Why it did not happen, if so.
+    pub error: Option<InjectionError>,
+}
+
+/// How an exception was injected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InjectionMethod {
+    /// `KVM_SET_VCPU_EVENTS` alone.
+    VcpuEvents,
+    /// `KVM_SET_VCPU_EVENTS`, then ESR_EL1 and FAR_EL1 by `KVM_SET_ONE_REG`.
+    VcpuEventsAndRegisters,
+    /// `KVM_SET_ONE_REG` alone: the whole exception entry.
+    Registers,
+}
+
+/// An access to a guest-physical address that no device claims.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UnclaimedAccess {
+    /// The vCPU.
+    pub vcpu: u32,
+    /// What kind of exit it was.
+    pub kind: AccessKind,
+    /// The first byte.
+    pub gpa: Gpa,
+    /// Whether it was a store; absent where the kernel does not say.
+    pub write: Option<bool>,
+}
+
+/// What kind of exit an unclaimed access was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AccessKind {
+    /// `KVM_EXIT_MMIO`.
+    Mmio,
+    /// `KVM_EXIT_ARM_NISV`.
+    Nisv,
+    /// `KVM_EXIT_ARM_LDST64B`.
+    Ldst64b,
+}

@@ -1,0 +1,226 @@
+//! Where events and console output wait for their reader: bounded, with one wake-up per batch.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+
+use seawall_kvm::monotonic;
+
+use crate::event::{Event, EventKind};
+
+/// How many events wait at most. A reader that is slower loses the oldest, and is told which.
+const EVENT_CAPACITY: usize = 4096;
+/// How many bytes of console output wait at most.
+const CONSOLE_CAPACITY: usize = 1 << 20;
+
+/// Called when there is something to read and the last batch was taken. Must not block: a vCPU calls it.
+pub type Wake = Box<dyn Fn() + Send + Sync>;
+
+/// The events and the console output of one virtual machine that nobody has read yet.
+pub(crate) struct Outbox {
+    queue: Mutex<Queue>,
+    wake: Wake,
+    woken: AtomicBool,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    events: VecDeque<Event>,
+    next_seq: u64,
+    lost: Option<(u64, u64)>,
+    console: VecDeque<u8>,
+    totals: OutboxTotals,
+}
+
+/// What [`Outbox::drain`] takes.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// The events, in the order of their numbers.
+    pub events: Vec<Event>,
+    /// The console's output.
+    pub console: Vec<u8>,
+}
+
+/// How much passed through an outbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct OutboxTotals {
+    /// Events handed to the reader.
+    pub delivered: u64,
+    /// Events dropped because the reader was too slow.
+    pub lost: u64,
+    /// Bytes of console output dropped because the reader was too slow.
+    pub console_bytes_lost: u64,
+}
+
+impl Outbox {
+    /// Makes an empty outbox.
+    #[must_use]
+    pub(crate) fn new(wake: Wake) -> Self {
+        Self {
+            queue: Mutex::default(),
+            wake,
+            woken: AtomicBool::new(false),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Numbers and keeps an event; where there is no room, the oldest goes.
+    pub(crate) fn push(&self, kind: EventKind) {
+        {
+            let mut queue = self.lock();
+            // Numbered under the lock, so that the order of numbers is the order of events.
+            queue.next_seq += 1;
+            let event = Event {
+                seq: queue.next_seq,
+                time: SystemTime::now(),
+                monotonic: monotonic(),
+                kind,
+            };
+            if queue.events.len() == EVENT_CAPACITY
+                && let Some(oldest) = queue.events.pop_front()
+            {
+                queue.totals.lost += 1;
+                let from = queue.lost.map_or(oldest.seq, |(from, _)| from);
+                queue.lost = Some((from, oldest.seq));
+            }
+            queue.events.push_back(event);
+        }
+        self.wake();
+    }
+
+    /// Keeps console output; where there is no room, the oldest bytes go.
+    pub(crate) fn push_console(&self, bytes: &[u8]) {
+        {
+            let mut queue = self.lock();
+            for byte in bytes {
+                if queue.console.len() == CONSOLE_CAPACITY {
+                    queue.console.pop_front();
+                    queue.totals.console_bytes_lost += 1;
+                }
+                queue.console.push_back(*byte);
+            }
+        }
+        self.wake();
+    }
+
+    fn wake(&self) {
+        if !self.woken.swap(true, Ordering::SeqCst) {
+            (self.wake)();
+        }
+    }
+
+    /// Takes everything there is.
+    pub(crate) fn drain(&self) -> Batch {
+        // Before the queue is read: what comes after this line wakes the reader again.
+        self.woken.store(false, Ordering::SeqCst);
+        let mut queue = self.lock();
+        let mut events = Vec::with_capacity(queue.events.len() + 1);
+        if let Some((from_seq, to_seq)) = queue.lost.take() {
+            events.push(Event {
+                seq: to_seq,
+                time: SystemTime::now(),
+                monotonic: monotonic(),
+                kind: EventKind::EventsLost { from_seq, to_seq },
+            });
+        }
+        queue.totals.delivered += queue.events.len() as u64;
+        events.extend(queue.events.drain(..));
+        Batch {
+            events,
+            console: queue.console.drain(..).collect(),
+        }
+    }
+
+    /// How much passed through so far.
+    #[must_use]
+    pub(crate) fn totals(&self) -> OutboxTotals {
+        self.lock().totals
+    }
+}
+
+impl fmt::Debug for Outbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Outbox")
+            .field("queue", &self.queue)
+            .field("woken", &self.woken)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicU64;
+
+    use super::*;
+    use crate::vm::VmState;
+
+    fn outbox() -> (Outbox, Arc<AtomicU64>) {
+        let wakes = Arc::new(AtomicU64::new(0));
+        let counted = Arc::clone(&wakes);
+        (
+            Outbox::new(Box::new(move || {
+                counted.fetch_add(1, Ordering::SeqCst);
+            })),
+            wakes,
+        )
+    }
+
+    const EVENT: EventKind = EventKind::StateChanged {
+        from: VmState::Created,
+        to: VmState::Running,
+    };
+
+    #[test]
+    fn a_batch_wakes_the_reader_once() {
+        let (outbox, wakes) = outbox();
+        for _ in 0..10 {
+            outbox.push(EVENT);
+            outbox.push_console(b"x");
+        }
+        assert_eq!(wakes.load(Ordering::SeqCst), 1);
+        let batch = outbox.drain();
+        assert_eq!((batch.events.len(), batch.console.len()), (10, 10));
+        outbox.push(EVENT);
+        assert_eq!(wakes.load(Ordering::SeqCst), 2);
+    }
+
+    #[test]
+    fn lost_events_are_counted_and_named() {
+        let (outbox, _) = outbox();
+        let produced = EVENT_CAPACITY as u64 + 5;
+        for _ in 0..produced {
+            outbox.push(EVENT);
+        }
+        let events = outbox.drain().events;
+        assert_eq!(
+            events[0].kind,
+            EventKind::EventsLost {
+                from_seq: 1,
+                to_seq: 5
+            }
+        );
+        assert_eq!(events[0].seq, 5);
+        let numbers: Vec<u64> = events[1..].iter().map(|event| event.seq).collect();
+        assert_eq!(numbers, (6..=produced).collect::<Vec<_>>());
+        let totals = outbox.totals();
+        assert_eq!(totals.delivered + totals.lost, produced);
+        assert_eq!(totals.lost, 5);
+    }
+
+    #[test]
+    fn console_output_beyond_the_capacity_drops_the_oldest() {
+        let (outbox, _) = outbox();
+        outbox.push_console(&vec![b'a'; CONSOLE_CAPACITY]);
+        outbox.push_console(b"bc");
+        let console = outbox.drain().console;
+        assert_eq!(console.len(), CONSOLE_CAPACITY);
+        assert_eq!(&console[CONSOLE_CAPACITY - 3..], b"abc");
+        assert_eq!(outbox.totals().console_bytes_lost, 2);
+    }
+}

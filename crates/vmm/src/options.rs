@@ -1,0 +1,107 @@
+//! What a virtual machine is made of.
+
+use std::path::PathBuf;
+
+use crate::error::VmError;
+use crate::memory_layout::PAGE_SIZE;
+use crate::sea::MemoryFailurePolicy;
+use crate::simulated::Script;
+
+/// The most vCPUs one virtual machine may have: what an arm64 KVM with GICv3 supports.
+pub const MAX_VCPUS: u32 = 512;
+
+/// Everything [`crate::Vm::create`] needs to know. There are no defaults here: the caller decides.
+#[derive(Debug, Clone)]
+pub struct VmOptions {
+    /// A name for machines, in every event.
+    pub id: String,
+    /// A name for people.
+    pub name: Option<String>,
+    /// The size of guest RAM in bytes, a non-zero multiple of 4096.
+    pub memory: u64,
+    /// How many vCPUs, 1 to [`MAX_VCPUS`]. All but the first wait for PSCI CPU_ON.
+    pub vcpus: u32,
+    /// What runs the vCPUs.
+    pub backend: BackendOptions,
+    /// What the guest starts with.
+    pub boot: Boot,
+    /// Enable `KVM_CAP_ARM_SEA_TO_USER`.
+    pub arm_sea_to_user: bool,
+    /// Enable `KVM_CAP_ARM_NISV_TO_USER`.
+    pub arm_nisv_to_user: bool,
+    /// What to do with a memory error.
+    pub memory_failure: MemoryFailurePolicy,
+}
+
+/// What runs the vCPUs.
+#[derive(Debug, Clone)]
+pub enum BackendOptions {
+    /// The kernel.
+    Kvm,
+    /// A script that behaves as the kernel and a guest would.
+    Simulated(Script),
+}
+
+impl BackendOptions {
+    pub(crate) const fn kind(&self) -> BackendKind {
+        match self {
+            Self::Kvm => BackendKind::Kvm,
+            Self::Simulated(_) => BackendKind::Simulated,
+        }
+    }
+}
+
+/// Which backend a fact comes from. Every event says it, so that a simulation never passes for the real thing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BackendKind {
+    /// The kernel.
+    Kvm,
+    /// The simulator.
+    Simulated,
+}
+
+/// What the guest starts with.
+#[derive(Debug, Clone)]
+pub enum Boot {
+    /// A flat binary, entered at EL1h with the MMU off and all exceptions masked.
+    Flat {
+        /// The bytes, or where to read them.
+        image: Image,
+        /// Where they go; the start of RAM where absent.
+        load_address: Option<u64>,
+        /// The first instruction; the load address where absent.
+        entry: Option<u64>,
+    },
+}
+
+/// The bytes of an image, or the file that holds them.
+#[derive(Debug, Clone)]
+pub enum Image {
+    /// A file of the host.
+    Path(PathBuf),
+    /// The bytes themselves.
+    Bytes(Vec<u8>),
+}
+
+impl VmOptions {
+    /// Checks what can be checked before anything is created.
+    pub(crate) fn validate(&self) -> Result<(), VmError> {
+        if self.memory == 0 || !self.memory.is_multiple_of(PAGE_SIZE) {
+            return Err(VmError::InvalidMemory {
+                received: self.memory,
+            });
+        }
+        if self.vcpus == 0 || self.vcpus > MAX_VCPUS {
+            return Err(VmError::InvalidVcpus { received: self.vcpus });
+        }
+        if let BackendOptions::Simulated(script) = &self.backend
+            && script.len() > self.vcpus as usize
+        {
+            return Err(VmError::ScriptForMissingVcpu {
+                scripts: script.len(),
+                vcpus: self.vcpus,
+            });
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,7 @@
+//! A vCPU that follows a script and answers as KVM would, for hosts without one and for tests of handlers.
+
+mod script;
+mod vcpu;
+
+pub use script::{AbortStep, Script, ScriptError, Step};
+pub(crate) use vcpu::SimulatedVcpu;

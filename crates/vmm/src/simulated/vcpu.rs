@@ -1,0 +1,273 @@
+//! A scripted vCPU: what KVM does to registers, without a processor.
+
+use std::collections::BTreeMap;
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+
+use seawall_arm64::{
+    AbortKind, EntryState, Exception, ExceptionEntry, Gpa, Gva, Pstate, SError, take_exception,
+};
+use seawall_kvm::{Errno, KickTarget, KvmError, RegId, SeaExit, VcpuEntry, VcpuEvents, VcpuExit};
+
+use crate::backend::{Kicker, VcpuBackend};
+use crate::memory_layout::SERIAL_BASE;
+use crate::simulated::script::{AbortStep, Piece, Step, template};
+
+/// The values registers have after `KVM_ARM_VCPU_INIT` where they matter: SCTLR_EL1 at reset.
+const SCTLR_EL1_RESET: u64 = 0x00c5_0078;
+/// ESR_ELx.FnV.
+const FNV: u64 = 1 << 10;
+/// ISS.IDS of an SError: the rest of the syndrome is implementation defined. What KVM injects by itself.
+const SERROR_IDS: u32 = 1 << 24;
+
+/// A vCPU that follows a script.
+#[derive(Debug)]
+pub(crate) struct SimulatedVcpu {
+    steps: VecDeque<Step>,
+    registers: BTreeMap<RegId, u64>,
+    console: VecDeque<u8>,
+    kick: Arc<SimulatedKick>,
+    sea_to_user: bool,
+    /// The abort that the last exit reported and that nothing was done about yet.
+    unresolved: Option<AbortStep>,
+    /// FAR_EL2 of the last abort.
+    far: Gva,
+}
+
+#[derive(Debug, Default)]
+struct SimulatedKick {
+    kicked: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Kicker for SimulatedKick {
+    fn kick(&self) -> Result<(), KvmError> {
+        *self.kicked.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.changed.notify_all();
+        Ok(())
+    }
+}
+
+impl SimulatedVcpu {
+    pub(crate) fn new(steps: Vec<Step>, sea_to_user: bool) -> Self {
+        let registers = BTreeMap::from([(RegId::SCTLR_EL1, SCTLR_EL1_RESET)]);
+        Self {
+            steps: steps.into(),
+            registers,
+            console: VecDeque::new(),
+            kick: Arc::default(),
+            sea_to_user,
+            unresolved: None,
+            far: Gva::from_bits(0),
+        }
+    }
+
+    fn get(&self, register: RegId) -> u64 {
+        self.registers.get(&register).copied().unwrap_or(0)
+    }
+
+    fn set(&mut self, register: RegId, value: u64) {
+        self.registers.insert(register, value);
+    }
+
+    /// Waits as a vCPU in the guest does: until kicked.
+    fn wait_for_kick(&self) {
+        let mut kicked = self.kick.kicked.lock().unwrap_or_else(PoisonError::into_inner);
+        while !*kicked {
+            kicked = self
+                .kick
+                .changed
+                .wait(kicked)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Says whether the vCPU was kicked, and forgets it.
+    fn take_kick(&self) -> bool {
+        std::mem::take(&mut *self.kick.kicked.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn abort(&mut self, abort: AbortStep) -> VcpuExit {
+        self.set(RegId::PC, abort.pc.bits());
+        self.set(RegId::PSTATE, abort.pstate.bits());
+        self.far = abort.far;
+        self.unresolved = Some(abort);
+        if self.sea_to_user {
+            let gva = (abort.esr.bits() & FNV == 0).then_some(abort.far);
+            return VcpuExit::ArmSea(SeaExit {
+                esr: abort.esr,
+                gva,
+                gpa: abort.gpa,
+            });
+        }
+        // Without the capability KVM makes an SError of it. Masked, it stays pending, and the access runs again for ever.
+        if abort.pstate.serror_masked() {
+            self.wait_for_kick();
+        } else {
+            self.enter(Exception::SError(SError::decode(SERROR_IDS)));
+        }
+        VcpuExit::Interrupted
+    }
+
+    /// What KVM's exception entry does. The interrupted access never completes.
+    fn enter(&mut self, exception: Exception) {
+        self.unresolved = None;
+        let state = EntryState {
+            pc: Gva::from_bits(self.get(RegId::PC)),
+            pstate: Pstate::from_bits(self.get(RegId::PSTATE)),
+            vbar_el1: Gva::from_bits(self.get(RegId::VBAR_EL1)),
+            sctlr_el1: self.get(RegId::SCTLR_EL1),
+            sctlr2_el1: None,
+            mte: false,
+        };
+        let ExceptionEntry {
+            pc,
+            pstate,
+            elr_el1,
+            spsr_el1,
+            esr_el1,
+            far_el1,
+            ..
+        } = take_exception(&state, exception);
+        self.set(RegId::PC, pc.bits());
+        self.set(RegId::PSTATE, pstate.bits());
+        self.set(RegId::ELR_EL1, elr_el1.bits());
+        self.set(RegId::SPSR_EL1, spsr_el1.bits());
+        self.set(RegId::ESR_EL1, esr_el1.bits());
+        if let Some(far) = far_el1 {
+            self.set(RegId::FAR_EL1, far.bits());
+        }
+    }
+
+    fn render(&self, text: &str) -> Vec<u8> {
+        let mut rendered = String::new();
+        // Checked when the script was made.
+        for piece in template(text).unwrap_or_default() {
+            match piece {
+                Piece::Literal(literal) => rendered.push_str(literal),
+                Piece::Register(register) => rendered.push_str(&format!("{:#018x}", self.get(register))),
+            }
+        }
+        rendered.into_bytes()
+    }
+}
+
+impl VcpuBackend for SimulatedVcpu {
+    fn run(&mut self, entry: VcpuEntry) -> Result<VcpuExit, KvmError> {
+        if let VcpuEntry::MmioRead(data) = entry {
+            self.registers
+                .insert(RegId::x(0).unwrap_or(RegId::PC), u64::from_le_bytes(data));
+        }
+        loop {
+            if self.take_kick() {
+                return Ok(VcpuExit::Interrupted);
+            }
+            if let Some(byte) = self.console.pop_front() {
+                let data = [byte, 0, 0, 0, 0, 0, 0, 0];
+                return Ok(VcpuExit::MmioWrite {
+                    gpa: Gpa::from_bits(SERIAL_BASE),
+                    data,
+                    len: 1,
+                });
+            }
+            // Nothing was done about the abort, so the access runs again and aborts again.
+            if let Some(abort) = self.unresolved
+                && self.get(RegId::PC) == abort.pc.bits()
+            {
+                return Ok(self.abort(abort));
+            }
+            self.unresolved = None;
+            let Some(step) = self.steps.pop_front() else {
+                self.wait_for_kick();
+                continue;
+            };
+            match step {
+                Step::Sea(abort) => match self.abort(abort) {
+                    VcpuExit::Interrupted => {}
+                    exit => return Ok(exit),
+                },
+                Step::Print(text) => self.console = self.render(&text).into(),
+                Step::MmioRead { gpa, len } => {
+                    self.far = Gva::from_bits(gpa.bits());
+                    return Ok(VcpuExit::MmioRead { gpa, len });
+                }
+                Step::MmioWrite { gpa, data } => {
+                    self.far = Gva::from_bits(gpa.bits());
+                    let mut bytes = [0; 8];
+                    bytes[..data.len()].copy_from_slice(&data);
+                    let len = u8::try_from(data.len()).unwrap_or(8);
+                    return Ok(VcpuExit::MmioWrite {
+                        gpa,
+                        data: bytes,
+                        len,
+                    });
+                }
+                Step::Nisv { gpa, esr_iss } => {
+                    self.far = Gva::from_bits(gpa.bits());
+                    return Ok(VcpuExit::Nisv { esr_iss, gpa });
+                }
+                Step::SetRegister { register, value } => self.set(register, value),
+                Step::SystemEvent(kind) => return Ok(VcpuExit::SystemEvent { kind, flags: Some(0) }),
+                Step::Spin => {
+                    self.steps.push_front(Step::Spin);
+                    self.wait_for_kick();
+                }
+                Step::Exit { reason } => {
+                    return Ok(VcpuExit::Unknown {
+                        reason,
+                        payload: [0; 4],
+                    });
+                }
+                Step::Fail { errno } => {
+                    return Err(KvmError::Syscall {
+                        syscall: "KVM_RUN",
+                        errno,
+                    });
+                }
+            }
+        }
+    }
+
+    fn get_register(&mut self, register: RegId) -> Result<u64, KvmError> {
+        if register == RegId::SCTLR2_EL1 {
+            let errno = Errno::NO_ENTRY;
+            return Err(KvmError::Register {
+                syscall: "KVM_GET_ONE_REG",
+                register,
+                errno,
+            });
+        }
+        Ok(self.get(register))
+    }
+
+    fn set_register(&mut self, register: RegId, value: u64) -> Result<(), KvmError> {
+        self.set(register, value);
+        Ok(())
+    }
+
+    fn set_events(&mut self, events: VcpuEvents) -> Result<(), KvmError> {
+        if self.unresolved.is_some_and(|abort| abort.ignores_injection) {
+            return Ok(());
+        }
+        match events {
+            VcpuEvents::ExternalDataAbort => {
+                self.enter(Exception::ExternalAbort {
+                    kind: AbortKind::Data,
+                    far: self.far,
+                });
+            }
+            VcpuEvents::SError { iss } => {
+                self.enter(Exception::SError(SError::decode(iss.unwrap_or(SERROR_IDS))))
+            }
+        }
+        Ok(())
+    }
+
+    fn kicker(&self) -> Arc<dyn Kicker> {
+        Arc::clone(&self.kick) as Arc<dyn Kicker>
+    }
+
+    fn enter_thread(&self) -> Result<Option<KickTarget>, KvmError> {
+        Ok(None)
+    }
+}

@@ -1,0 +1,140 @@
+//! Carrying out an injection on a vCPU, and looking whether it happened.
+//!
+//! The kernel does the exception entry (vector, PSTATE, ELR, SPSR) when it injects a data abort, and drops most of the
+//! syndrome. So ESR_EL1 gets a sentinel first; if the kernel's injection replaced it, ESR_EL1 and FAR_EL1 are written
+//! again with what the processor reported. If the sentinel is still there the kernel did nothing and said success (it
+//! may, after an abort on a stage-1 table walk): then the whole entry is made of register writes.
+
+use seawall_arm64::{AbortKind, EntryState, Esr, Exception, FarUpdate, Gva, Pstate, take_exception};
+use seawall_kvm::{Errno, KvmError, RegId, VcpuEvents};
+
+use crate::backend::VcpuBackend;
+use crate::error::InjectionError;
+use crate::event::{Injection, InjectionMethod};
+use crate::sea::{Fidelity, InjectionPlan};
+
+/// A value that no processor and no kernel writes to ESR_EL1: bits 63:56 are reserved.
+const SENTINEL: u64 = 0xa5a5_5ea1_5ea1_5ea1;
+
+/// Injects an abort as planned. Never loses one in silence: what did not happen is in the answer.
+pub(crate) fn inject(vcpu: &mut dyn VcpuBackend, plan: &InjectionPlan) -> Injection {
+    match try_inject(vcpu, plan) {
+        Ok((method, esr)) => Injection {
+            method,
+            esr: Some(esr),
+            error: None,
+        },
+        Err((method, error)) => Injection {
+            method,
+            esr: None,
+            error: Some(error),
+        },
+    }
+}
+
+/// ESR_ELx.FnV: FAR_ELx is not valid (Arm ARM, ESR_ELx, ISS encoding of aborts).
+const FNV: u64 = 1 << 10;
+
+type Failed = (InjectionMethod, InjectionError);
+
+fn try_inject(vcpu: &mut dyn VcpuBackend, plan: &InjectionPlan) -> Result<(InjectionMethod, Esr), Failed> {
+    let by_events = |error: KvmError| (InjectionMethod::VcpuEvents, InjectionError::from(error));
+    let saved = vcpu.get_register(RegId::ESR_EL1).map_err(by_events)?;
+    vcpu.set_register(RegId::ESR_EL1, SENTINEL).map_err(by_events)?;
+    let injected = vcpu
+        .set_events(VcpuEvents::ExternalDataAbort)
+        .and_then(|()| vcpu.get_register(RegId::ESR_EL1))
+        .map(|esr| {
+            if esr == SENTINEL {
+                None
+            } else {
+                Some(Esr::from_bits(esr))
+            }
+        });
+    if let Ok(Some(found)) = injected {
+        return finish_by_registers(vcpu, plan, found)
+            .map_err(|error| (InjectionMethod::VcpuEventsAndRegisters, error));
+    }
+    // The guest must not see the sentinel, whatever happens next.
+    vcpu.set_register(RegId::ESR_EL1, saved).map_err(by_events)?;
+    enter_by_registers(vcpu, plan).map_err(|error| (InjectionMethod::Registers, error))
+}
+
+/// Replaces the bare syndrome the kernel wrote by the one the processor reported.
+fn finish_by_registers(
+    vcpu: &mut dyn VcpuBackend,
+    plan: &InjectionPlan,
+    found: Esr,
+) -> Result<(InjectionMethod, Esr), InjectionError> {
+    if plan.fidelity == Fidelity::Kvm || (found == plan.abort.esr && plan.abort.far == FarUpdate::Keep) {
+        return Ok((InjectionMethod::VcpuEvents, found));
+    }
+    vcpu.set_register(RegId::ESR_EL1, plan.abort.esr.bits())?;
+    if plan.abort.far == FarUpdate::Zero {
+        vcpu.set_register(RegId::FAR_EL1, 0)?;
+    }
+    verify(vcpu, plan.abort.esr)?;
+    Ok((InjectionMethod::VcpuEventsAndRegisters, plan.abort.esr))
+}
+
+/// Takes the exception by register writes alone.
+fn enter_by_registers(
+    vcpu: &mut dyn VcpuBackend,
+    plan: &InjectionPlan,
+) -> Result<(InjectionMethod, Esr), InjectionError> {
+    let state = EntryState {
+        pc: Gva::from_bits(vcpu.get_register(RegId::PC)?),
+        pstate: Pstate::from_bits(vcpu.get_register(RegId::PSTATE)?),
+        vbar_el1: Gva::from_bits(vcpu.get_register(RegId::VBAR_EL1)?),
+        sctlr_el1: vcpu.get_register(RegId::SCTLR_EL1)?,
+        sctlr2_el1: optional(vcpu.get_register(RegId::SCTLR2_EL1))?,
+        // No virtual machine of ours enables KVM_CAP_ARM_MTE.
+        mte: false,
+    };
+    let exception = Exception::ExternalAbort {
+        kind: AbortKind::Data,
+        far: plan.gva.unwrap_or(Gva::from_bits(0)),
+    };
+    let mut entry = take_exception(&state, exception).with_abort(plan.abort);
+    if plan.gva.is_none() {
+        // Only the kernel knows the address. What is not known must not be trusted.
+        entry.esr_el1 = Esr::from_bits(entry.esr_el1.bits() | FNV);
+    }
+    // PSTATE first: while it says AArch32, the kernel cuts PC and X0 to X14 to 32 bits on every write of a core register.
+    for (register, value) in [
+        (RegId::PSTATE, entry.pstate.bits()),
+        (RegId::ELR_EL1, entry.elr_el1.bits()),
+        (RegId::SPSR_EL1, entry.spsr_el1.bits()),
+        (RegId::PC, entry.pc.bits()),
+        (RegId::ESR_EL1, entry.esr_el1.bits()),
+        (RegId::FAR_EL1, entry.far_el1.map_or(0, Gva::bits)),
+    ] {
+        vcpu.set_register(register, value)?;
+    }
+    verify(vcpu, entry.esr_el1)?;
+    Ok((InjectionMethod::Registers, entry.esr_el1))
+}
+
+fn verify(vcpu: &mut dyn VcpuBackend, expected: Esr) -> Result<(), InjectionError> {
+    let found = vcpu.get_register(RegId::ESR_EL1)?;
+    if found == expected.bits() {
+        Ok(())
+    } else {
+        Err(InjectionError::NotObserved {
+            expected: expected.bits(),
+            found,
+        })
+    }
+}
+
+/// A register that a processor may not have.
+fn optional(value: Result<u64, KvmError>) -> Result<Option<u64>, KvmError> {
+    match value {
+        Ok(value) => Ok(Some(value)),
+        Err(KvmError::Register {
+            errno: Errno::NO_ENTRY,
+            ..
+        }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,17 @@
+//! One vCPU: the thread that owns it, and the box that others put their requests in.
+//!
+//! ```text
+//!            run                       exit that parks, or a request
+//! Parked ───────────> Running ───────────────────────────────────────> Parked
+//!   │  commands are served here; while running nobody else touches the vCPU
+//!   └── quit ──> the thread ends
+//! ```
+
+mod apply;
+mod mailbox;
+mod run_loop;
+mod thread;
+
+pub(crate) use mailbox::VcpuCommand;
+pub(crate) use run_loop::{ParkReason, RunContext};
+pub(crate) use thread::{VcpuThread, spawn};

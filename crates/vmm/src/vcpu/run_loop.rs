@@ -1,0 +1,309 @@
+//! Running a vCPU until it parks, and everything that happens in between on its own thread.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
+
+use seawall_arm64::{Esr, Gpa, Gva, Pstate};
+use seawall_kvm::{KvmError, RegId, SeaExit, SystemEventKind, VcpuEntry, VcpuExit};
+
+use crate::backend::VcpuBackend;
+use crate::devices::Bus;
+use crate::error::{InjectionError, UnhandledExit, VmError};
+use crate::event::{AccessKind, EventKind, Injection, MemoryFailure, Outbox, UnclaimedAccess};
+use crate::options::BackendKind;
+use crate::sea::{
+    self, Consumer, FailureAction, FailureSource, Fidelity, Ledger, MemoryFailurePolicy, SeaFault,
+};
+use crate::vcpu::apply::inject;
+use crate::vcpu::mailbox::Mailbox;
+
+/// What a vCPU's thread needs to know of its virtual machine.
+#[derive(Debug)]
+pub(crate) struct RunContext {
+    pub(crate) backend: BackendKind,
+    pub(crate) policy: MemoryFailurePolicy,
+    pub(crate) bus: Bus,
+    pub(crate) ledger: Mutex<Ledger>,
+    pub(crate) outbox: Arc<Outbox>,
+}
+
+/// Why a vCPU parked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum ParkReason {
+    /// Somebody asked it to.
+    Requested,
+    /// A memory error that the policy does not inject. The abort waits for a resume.
+    MemoryFailure(FailureAction),
+    /// The guest ended by PSCI, or crashed.
+    SystemEvent(SystemEventKind),
+    /// It cannot go on.
+    Failed(VmError),
+}
+
+/// A vCPU between two runs: what its last exit was and what it still owes the guest.
+#[derive(Debug, Default)]
+pub(crate) struct VcpuPosition {
+    /// What goes into the next run.
+    entry: VcpuEntry,
+    /// The abort that was neither injected nor decided otherwise.
+    pending: Option<SeaFault>,
+    last_exit: LastExit,
+    /// The abort injected last: the same instruction and page again means its handler did not help.
+    last_injected: Option<(Gva, Option<Gpa>)>,
+}
+
+/// What matters of a vCPU's last exit to whoever wants to inject by hand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum LastExit {
+    /// It never ran, or was kicked: there is no access an abort could belong to.
+    #[default]
+    None,
+    /// An access: MMIO, NISV, LDST64B or SEA. The kernel knows its address.
+    Access { esr: Esr, gva: Option<Gva> },
+    /// A hypercall, PSCI, or something else after which no abort can be taken.
+    Other(&'static str),
+}
+
+impl VcpuPosition {
+    /// Runs the vCPU until it parks. An abort that waited is injected first.
+    pub(super) fn run(
+        &mut self,
+        index: u32,
+        vcpu: &mut dyn VcpuBackend,
+        context: &RunContext,
+        mailbox: &Mailbox,
+    ) -> ParkReason {
+        let result = match self.pending.take() {
+            Some(fault) => self.inject_pending(vcpu, &fault),
+            None => Ok(()),
+        };
+        if let Err(error) = result {
+            return ParkReason::Failed(VmError::InjectionFailed {
+                vcpu: index,
+                source: error,
+            });
+        }
+        loop {
+            let exit = match vcpu.run(std::mem::take(&mut self.entry)) {
+                Ok(exit) => exit,
+                Err(error) => return ParkReason::Failed(error.into()),
+            };
+            if let Some(reason) = self.handle(index, exit, vcpu, context, mailbox) {
+                return reason;
+            }
+        }
+    }
+
+    fn handle(
+        &mut self,
+        index: u32,
+        exit: VcpuExit,
+        vcpu: &mut dyn VcpuBackend,
+        context: &RunContext,
+        mailbox: &Mailbox,
+    ) -> Option<ParkReason> {
+        self.last_exit = LastExit::None;
+        match exit {
+            VcpuExit::MmioWrite { gpa, data, len } => {
+                match context.bus.write(gpa.bits(), &data[..usize::from(len)]) {
+                    Some(()) => None,
+                    None => self.unclaimed(index, AccessKind::Mmio, gpa, Some(true), vcpu, context),
+                }
+            }
+            VcpuExit::MmioRead { gpa, len } => match context.bus.read(gpa.bits(), len) {
+                Some(data) => {
+                    self.entry = VcpuEntry::MmioRead(data);
+                    None
+                }
+                None => self.unclaimed(index, AccessKind::Mmio, gpa, Some(false), vcpu, context),
+            },
+            VcpuExit::ArmSea(sea) => self.memory_failure(index, sea, vcpu, context),
+            VcpuExit::Nisv { gpa, esr_iss } => self.unclaimed(
+                index,
+                AccessKind::Nisv,
+                gpa,
+                Some(esr_iss & ISS_WNR != 0),
+                vcpu,
+                context,
+            ),
+            VcpuExit::Ldst64b { gpa, .. } => {
+                self.unclaimed(index, AccessKind::Ldst64b, gpa, None, vcpu, context)
+            }
+            VcpuExit::Interrupted => mailbox.park_requested().then_some(ParkReason::Requested),
+            VcpuExit::SystemEvent { kind, .. } => {
+                self.last_exit = LastExit::Other("a PSCI call");
+                Some(match kind {
+                    SystemEventKind::Other(kind) => unhandled(index, UnhandledExit::SystemEvent { kind }),
+                    kind => ParkReason::SystemEvent(kind),
+                })
+            }
+            VcpuExit::MemoryFault { gpa, size, errno, .. } => Some(unhandled(
+                index,
+                UnhandledExit::MemoryFault {
+                    gpa: gpa.bits(),
+                    size,
+                    errno,
+                },
+            )),
+            VcpuExit::FailEntry {
+                hardware_entry_failure_reason,
+                cpu,
+            } => Some(unhandled(
+                index,
+                UnhandledExit::FailEntry {
+                    hardware_entry_failure_reason,
+                    cpu,
+                },
+            )),
+            VcpuExit::InternalError { suberror } => {
+                Some(unhandled(index, UnhandledExit::InternalError { suberror }))
+            }
+            VcpuExit::Unknown { reason, payload } => {
+                Some(unhandled(index, UnhandledExit::Unknown { reason, payload }))
+            }
+        }
+    }
+
+    /// The path of a memory error: ledger, verdict, plan, injection, event; in this order and on this thread.
+    fn memory_failure(
+        &mut self,
+        index: u32,
+        sea: SeaExit,
+        vcpu: &mut dyn VcpuBackend,
+        context: &RunContext,
+    ) -> Option<ParkReason> {
+        self.last_exit = LastExit::Access {
+            esr: sea.esr,
+            gva: sea.gva,
+        };
+        let consumer = match consumer(vcpu) {
+            Ok(consumer) => consumer,
+            Err(error) => return Some(ParkReason::Failed(error.into())),
+        };
+        let fault = SeaFault {
+            vcpu: index,
+            esr: sea.esr,
+            gva: sea.gva,
+            gpa: sea.gpa,
+            consumer,
+        };
+        let (page, totals) = {
+            let mut ledger = context.ledger.lock().unwrap_or_else(PoisonError::into_inner);
+            let page = ledger.record(fault.gpa, FailureSource::Sea, SystemTime::now());
+            (page, ledger.totals())
+        };
+        let verdict = sea::decide(&fault, &context.policy);
+        let recursive = self.last_injected == Some((consumer.pc, fault.gpa));
+        let injection = (verdict.action == FailureAction::Inject).then(|| {
+            self.last_injected = Some((consumer.pc, fault.gpa));
+            inject(
+                vcpu,
+                &sea::plan(fault.esr, fault.gva, consumer.pstate, Fidelity::Restored),
+            )
+        });
+        let failed = injection.as_ref().and_then(|injection| injection.error.clone());
+        context
+            .outbox
+            .push(EventKind::MemoryFailure(Box::new(MemoryFailure {
+                backend: context.backend,
+                source: FailureSource::Sea,
+                fault,
+                severity: verdict.severity,
+                page,
+                action: verdict.action,
+                reason: verdict.reason,
+                recursive,
+                injection,
+                ledger: totals,
+            })));
+        match (verdict.action, failed) {
+            (FailureAction::Inject, None) => None,
+            // Going back into the guest would consume the error again, for ever.
+            (FailureAction::Inject, Some(source)) => Some(ParkReason::Failed(VmError::InjectionFailed {
+                vcpu: index,
+                source,
+            })),
+            (action, _) => {
+                self.pending = Some(fault);
+                Some(ParkReason::MemoryFailure(action))
+            }
+        }
+    }
+
+    /// An access where nothing is gets an external abort, as on a machine without a device there.
+    fn unclaimed(
+        &mut self,
+        index: u32,
+        kind: AccessKind,
+        gpa: Gpa,
+        write: Option<bool>,
+        vcpu: &mut dyn VcpuBackend,
+        context: &RunContext,
+    ) -> Option<ParkReason> {
+        let esr = Esr::from_bits(BARE_DATA_ABORT | if write == Some(true) { ISS_WNR } else { 0 });
+        self.last_exit = LastExit::Access { esr, gva: None };
+        let pstate = match vcpu.get_register(RegId::PSTATE) {
+            Ok(pstate) => Pstate::from_bits(pstate),
+            Err(error) => return Some(ParkReason::Failed(error.into())),
+        };
+        let injection = inject(vcpu, &sea::plan(esr, None, pstate, Fidelity::Restored));
+        context.outbox.push(EventKind::UnclaimedAccess(UnclaimedAccess {
+            vcpu: index,
+            kind,
+            gpa,
+            write,
+        }));
+        injection
+            .error
+            .map(|source| ParkReason::Failed(VmError::InjectionFailed { vcpu: index, source }))
+    }
+
+    fn inject_pending(&mut self, vcpu: &mut dyn VcpuBackend, fault: &SeaFault) -> Result<(), InjectionError> {
+        self.last_injected = Some((fault.consumer.pc, fault.gpa));
+        let plan = sea::plan(fault.esr, fault.gva, fault.consumer.pstate, Fidelity::Restored);
+        inject(vcpu, &plan).error.map_or(Ok(()), Err)
+    }
+
+    /// Injects a data abort because somebody asked. It takes the place of an abort that waits.
+    pub(super) fn inject_by_hand(
+        &mut self,
+        fidelity: Fidelity,
+        vcpu: &mut dyn VcpuBackend,
+    ) -> Result<Injection, VmError> {
+        const OPERATION: &str = "injectDataAbort()";
+        let invalid = |last_exit| VmError::InvalidInjection {
+            operation: OPERATION,
+            last_exit,
+        };
+        let (esr, gva) = match std::mem::take(&mut self.last_exit) {
+            LastExit::Access { esr, gva } => (esr, gva),
+            LastExit::None => return Err(invalid("no exit, or an interruption")),
+            other @ LastExit::Other(what) => {
+                self.last_exit = other;
+                return Err(invalid(what));
+            }
+        };
+        let pstate = Pstate::from_bits(vcpu.get_register(RegId::PSTATE)?);
+        let injection = inject(vcpu, &sea::plan(esr, gva, pstate, fidelity));
+        if injection.error.is_none() {
+            self.pending = None;
+        }
+        Ok(injection)
+    }
+}
+
+/// ESR_EL1 of an external data abort from a lower exception level, with nothing else known.
+const BARE_DATA_ABORT: u64 = 0x9200_0010;
+/// ISS.WnR: a write.
+const ISS_WNR: u64 = 1 << 6;
+
+fn consumer(vcpu: &mut dyn VcpuBackend) -> Result<Consumer, KvmError> {
+    Ok(Consumer {
+        pc: Gva::from_bits(vcpu.get_register(RegId::PC)?),
+        pstate: Pstate::from_bits(vcpu.get_register(RegId::PSTATE)?),
+    })
+}
+
+fn unhandled(vcpu: u32, exit: UnhandledExit) -> ParkReason {
+    ParkReason::Failed(VmError::UnhandledExit { vcpu, exit })
+}

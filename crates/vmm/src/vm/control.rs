@@ -1,0 +1,397 @@
+//! The thread that owns a virtual machine's state.
+
+use std::sync::{Arc, PoisonError, mpsc};
+use std::time::{Duration, Instant};
+
+use seawall_kvm::{SystemEventKind, VmFd};
+
+use crate::error::VmError;
+use crate::event::EventKind;
+use crate::sea::FailureAction;
+use crate::vcpu::{ParkReason, VcpuCommand, VcpuThread};
+use crate::vm::Shared;
+use crate::vm::message::{Message, Reply};
+use crate::vm::state::{ClosedVm, ExitReason, VmExit, VmState};
+
+/// How long a vCPU may take to leave the guest. The kernel does it at once; a thread that does not is lost.
+const PARK_LIMIT: Duration = Duration::from_secs(10);
+/// How often a vCPU that has not left the guest is kicked again.
+const KICK_INTERVAL: Duration = Duration::from_millis(100);
+
+/// The owner of a virtual machine's state.
+pub(super) struct Control {
+    vcpus: Vec<VcpuThread>,
+    vm: Option<VmFd>,
+    shared: Arc<Shared>,
+    /// Per vCPU, whether it is in the guest or on its way to park.
+    running: Vec<bool>,
+    goal: Option<Goal>,
+    exit: Option<VmExit>,
+    exit_replies: Vec<Reply<VmExit>>,
+    pause_replies: Vec<Reply<()>>,
+    close_replies: Vec<Reply<ClosedVm>>,
+}
+
+/// Where the virtual machine goes once every vCPU has parked.
+struct Goal {
+    destination: Destination,
+    since: Instant,
+}
+
+enum Destination {
+    Paused,
+    Ended(VmExit),
+}
+
+impl Control {
+    pub(super) fn new(vcpus: Vec<VcpuThread>, vm: Option<VmFd>, shared: Arc<Shared>) -> Self {
+        Self {
+            running: vec![false; vcpus.len()],
+            vcpus,
+            vm,
+            shared,
+            goal: None,
+            exit: None,
+            exit_replies: Vec::new(),
+            pause_replies: Vec::new(),
+            close_replies: Vec::new(),
+        }
+    }
+
+    /// Serves messages until the virtual machine is closed, or until its handle is gone, which closes it too.
+    pub(super) fn serve(mut self, inbox: &mpsc::Receiver<Message>) {
+        while self.state() != VmState::Closed {
+            let message = match self.goal {
+                Some(_) => inbox.recv_timeout(KICK_INTERVAL),
+                None => inbox.recv().map_err(mpsc::RecvTimeoutError::from),
+            };
+            match message {
+                Ok(message) => self.handle(message),
+                Err(mpsc::RecvTimeoutError::Timeout) => self.kick_again(),
+                // Unreachable while vCPU threads hold senders; without them there is nothing left to do.
+                Err(mpsc::RecvTimeoutError::Disconnected) => break,
+            }
+            if !self.close_replies.is_empty() && self.is_parked_for_good() {
+                self.close(inbox);
+            }
+        }
+        // What was sent while we closed gets its answer.
+        for message in inbox.try_iter() {
+            match message {
+                Message::Close(reply) => reply(Ok(self.shared.state.closed())),
+                message => message.refuse(|operation| VmError::Closed { operation }),
+            }
+        }
+    }
+
+    fn state(&self) -> VmState {
+        self.shared.state.get()
+    }
+
+    fn change_state(&self, to: VmState) {
+        let from = self.state();
+        if from != to {
+            self.shared.state.set(to);
+            self.shared.outbox.push(EventKind::StateChanged { from, to });
+        }
+    }
+
+    fn handle(&mut self, message: Message) {
+        match message {
+            Message::Parked { vcpu, reason } => self.parked(vcpu, reason),
+            Message::Ended => {}
+            Message::Start(reply) => self.run_from(VmState::Created, "start()", "created", reply),
+            Message::Resume(reply) => self.run_from(VmState::Paused, "resume()", "paused", reply),
+            Message::Pause(reply) => self.pause(reply),
+            Message::Stop(reply) => {
+                self.exit_replies.push(reply);
+                self.stop();
+            }
+            Message::Wait(reply) => match &self.exit {
+                Some(exit) => reply(Ok(exit.clone())),
+                None => self.exit_replies.push(reply),
+            },
+            Message::Close(reply) => {
+                self.close_replies.push(reply);
+                self.stop();
+            }
+            Message::Vcpu {
+                vcpu,
+                operation,
+                command,
+            } => self.command(vcpu, operation, command),
+        }
+    }
+
+    fn run_from(&mut self, from: VmState, operation: &'static str, expected: &'static str, reply: Reply<()>) {
+        let state = self.state();
+        if state != from || self.goal.is_some() {
+            return reply(Err(VmError::InvalidState {
+                operation,
+                expected,
+                state,
+            }));
+        }
+        self.change_state(VmState::Running);
+        for (vcpu, running) in self.vcpus.iter().zip(&mut self.running) {
+            *running = true;
+            vcpu.mailbox.request_run();
+        }
+        reply(Ok(()));
+    }
+
+    fn pause(&mut self, reply: Reply<()>) {
+        let state = self.state();
+        match (&self.goal, state) {
+            (
+                Some(Goal {
+                    destination: Destination::Paused,
+                    ..
+                }),
+                _,
+            ) => self.pause_replies.push(reply),
+            (None, VmState::Running) => {
+                self.pause_replies.push(reply);
+                self.aim(Destination::Paused);
+            }
+            _ => reply(Err(VmError::InvalidState {
+                operation: "pause()",
+                expected: "running",
+                state,
+            })),
+        }
+    }
+
+    fn stop(&mut self) {
+        let exit = VmExit {
+            reason: ExitReason::Requested,
+            vcpu: None,
+            error: None,
+        };
+        match self.state() {
+            VmState::Created | VmState::Running | VmState::Paused => self.aim(Destination::Ended(exit)),
+            // It has ended already: who asks is told how.
+            VmState::Stopped | VmState::Failed | VmState::Closed => self.answer_exit(),
+        }
+    }
+
+    /// Sets the destination, unless a more final one is set already, and gets every vCPU out of the guest.
+    fn aim(&mut self, destination: Destination) {
+        match (&self.goal, &destination) {
+            (
+                Some(Goal {
+                    destination: Destination::Ended(_),
+                    ..
+                }),
+                _,
+            ) => {}
+            (Some(_), Destination::Paused) => {}
+            (Some(_) | None, _) => {
+                self.goal = Some(Goal {
+                    destination,
+                    since: Instant::now(),
+                })
+            }
+        }
+        self.kick_running();
+        self.arrive();
+    }
+
+    fn kick_running(&self) {
+        for (vcpu, running) in self.vcpus.iter().zip(&self.running) {
+            if *running {
+                vcpu.mailbox.request_park();
+                // A signal that cannot be sent is tried again; `immediate_exit` is set in any case.
+                drop(vcpu.kicker.kick());
+            }
+        }
+    }
+
+    fn kick_again(&mut self) {
+        let stuck = self.running.iter().position(|running| *running);
+        let (Some(goal), Some(stuck)) = (&self.goal, stuck) else {
+            return;
+        };
+        if goal.since.elapsed() < PARK_LIMIT {
+            return self.kick_running();
+        }
+        let vcpu = u32::try_from(stuck).unwrap_or(u32::MAX);
+        let error = VmError::VcpuStuck {
+            vcpu,
+            seconds: PARK_LIMIT.as_secs(),
+        };
+        self.shared.outbox.push(EventKind::VcpuFailed {
+            vcpu,
+            error: error.clone(),
+        });
+        let exit = VmExit {
+            reason: ExitReason::Failed,
+            vcpu: Some(vcpu),
+            error: Some(error),
+        };
+        self.goal = None;
+        self.end(exit);
+    }
+
+    fn parked(&mut self, vcpu: u32, reason: ParkReason) {
+        if let Some(running) = self.running.get_mut(vcpu as usize) {
+            *running = false;
+        }
+        let ended = |reason| VmExit {
+            reason,
+            vcpu: Some(vcpu),
+            error: None,
+        };
+        match reason {
+            ParkReason::Requested => self.arrive(),
+            ParkReason::MemoryFailure(FailureAction::Pause) => self.aim(Destination::Paused),
+            ParkReason::MemoryFailure(FailureAction::Inject | FailureAction::Stop) => {
+                self.aim(Destination::Ended(ended(ExitReason::Policy)));
+            }
+            ParkReason::SystemEvent(SystemEventKind::Shutdown) => {
+                self.aim(Destination::Ended(ended(ExitReason::Shutdown)));
+            }
+            ParkReason::SystemEvent(SystemEventKind::Reset) => {
+                self.aim(Destination::Ended(ended(ExitReason::Reset)))
+            }
+            ParkReason::SystemEvent(SystemEventKind::Crash | SystemEventKind::Other(_)) => {
+                self.aim(Destination::Ended(ended(ExitReason::Crash)));
+            }
+            ParkReason::Failed(error) => {
+                self.shared.outbox.push(EventKind::VcpuFailed {
+                    vcpu,
+                    error: error.clone(),
+                });
+                let exit = VmExit {
+                    error: Some(error),
+                    ..ended(ExitReason::Failed)
+                };
+                self.aim(Destination::Ended(exit));
+            }
+        }
+    }
+
+    /// Reaches the destination, if every vCPU has parked.
+    fn arrive(&mut self) {
+        if self.running.contains(&true) {
+            return;
+        }
+        match self.goal.take().map(|goal| goal.destination) {
+            None => {}
+            Some(Destination::Paused) => {
+                self.change_state(VmState::Paused);
+                for reply in self.pause_replies.drain(..) {
+                    reply(Ok(()));
+                }
+            }
+            Some(Destination::Ended(exit)) => self.end(exit),
+        }
+    }
+
+    fn end(&mut self, exit: VmExit) {
+        let state = if exit.reason == ExitReason::Failed {
+            VmState::Failed
+        } else {
+            VmState::Stopped
+        };
+        self.change_state(state);
+        self.shared.outbox.push(EventKind::Exit(exit.clone()));
+        self.exit = Some(exit);
+        for reply in self.pause_replies.drain(..) {
+            reply(Err(VmError::InvalidState {
+                operation: "pause()",
+                expected: "running",
+                state,
+            }));
+        }
+        self.answer_exit();
+    }
+
+    fn answer_exit(&mut self) {
+        if let Some(exit) = &self.exit {
+            for reply in self.exit_replies.drain(..) {
+                reply(Ok(exit.clone()));
+            }
+        }
+    }
+
+    fn command(&self, index: u32, operation: &'static str, command: VcpuCommand) {
+        let vcpus = u32::try_from(self.vcpus.len()).unwrap_or(u32::MAX);
+        let Some(vcpu) = self.vcpus.get(index as usize) else {
+            return command.refuse(VmError::NoSuchVcpu { index, vcpus });
+        };
+        match self.state() {
+            VmState::Created | VmState::Paused | VmState::Stopped | VmState::Failed
+                if !self.running[index as usize] =>
+            {
+                vcpu.mailbox.send(command);
+            }
+            VmState::Closed => command.refuse(VmError::Closed { operation }),
+            state => command.refuse(VmError::VcpuRunning { operation, state }),
+        }
+    }
+
+    fn is_parked_for_good(&self) -> bool {
+        self.goal.is_none() && matches!(self.state(), VmState::Stopped | VmState::Failed)
+    }
+
+    /// Gives everything back: threads, vCPUs, the VM, and guest memory last.
+    fn close(&mut self, inbox: &mpsc::Receiver<Message>) {
+        let mut late = Vec::new();
+        let deadline = Instant::now() + PARK_LIMIT;
+        for vcpu in &self.vcpus {
+            vcpu.mailbox.request_quit();
+            drop(vcpu.kicker.kick());
+        }
+        let mut living = self.vcpus.len();
+        while living > 0 {
+            match inbox.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(Message::Ended) => living -= 1,
+                Ok(Message::Parked { .. }) => {}
+                Ok(message) => late.push(message),
+                // A thread that is stuck in the kernel keeps what it uses; the rest is given back.
+                Err(_) => break,
+            }
+        }
+        if living == 0 {
+            for vcpu in self.vcpus.drain(..) {
+                drop(vcpu.thread.join());
+            }
+        }
+        self.vm = None;
+        let resources = self
+            .shared
+            .resources
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        let unretired_host_pages = resources.as_ref().map_or(0, |held| {
+            held.context
+                .ledger
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .totals()
+                .distinct_pages
+        });
+        if living > 0 {
+            // The kernel still has the addresses of guest memory, so it stays for as long as the process.
+            std::mem::forget(resources);
+        }
+        let closed = ClosedVm { unretired_host_pages };
+        let from = self.state();
+        self.shared.state.set_closed(closed);
+        self.shared.outbox.push(EventKind::StateChanged {
+            from,
+            to: VmState::Closed,
+        });
+        for reply in self.close_replies.drain(..) {
+            reply(Ok(closed));
+        }
+        for message in late {
+            match message {
+                Message::Close(reply) => reply(Ok(closed)),
+                message => message.refuse(|operation| VmError::Closed { operation }),
+            }
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! Making a virtual machine, on the thread that will control it.
+
+use std::sync::{Arc, Mutex, RwLock, mpsc};
+
+use seawall_kvm::GuestMemory;
+
+use crate::backend;
+use crate::boot;
+use crate::devices::Bus;
+use crate::error::VmError;
+use crate::event::{Outbox, Wake};
+use crate::options::VmOptions;
+use crate::sea::Ledger;
+use crate::vcpu::{self, ParkReason, RunContext, VcpuThread};
+use crate::vm::control::Control;
+use crate::vm::message::Message;
+use crate::vm::state::StateCell;
+use crate::vm::{Resources, Shared, Vm};
+
+/// Creates the virtual machine, hands its handle to `reply`, and serves it until it is closed.
+pub(super) fn create_and_serve(options: VmOptions, wake: Wake, reply: impl FnOnce(Result<Vm, VmError>)) {
+    let (sender, inbox) = mpsc::channel();
+    match create(&options, wake, &sender, &inbox) {
+        Ok((control, shared)) => {
+            // The image may be large, and is in guest memory by now.
+            let vcpus = options.vcpus;
+            drop(options);
+            reply(Ok(Vm {
+                control: sender,
+                shared,
+                vcpus,
+            }));
+            control.serve(&inbox);
+        }
+        Err(error) => reply(Err(error)),
+    }
+}
+
+fn create(
+    options: &VmOptions,
+    wake: Wake,
+    sender: &mpsc::Sender<Message>,
+    inbox: &mpsc::Receiver<Message>,
+) -> Result<(Control, Arc<Shared>), VmError> {
+    options.validate()?;
+    let size = usize::try_from(options.memory).map_err(|_| VmError::InvalidMemory {
+        received: options.memory,
+    })?;
+    let memory = Arc::new(GuestMemory::create(size)?);
+    let boot = boot::load(&options.boot, &memory)?;
+    let machine = backend::create(options, &memory)?;
+    let outbox = Arc::new(Outbox::new(wake));
+    let context = Arc::new(RunContext {
+        backend: options.backend.kind(),
+        policy: options.memory_failure,
+        bus: Bus::new(Arc::clone(&outbox)),
+        ledger: Mutex::new(Ledger::default()),
+        outbox: Arc::clone(&outbox),
+    });
+    let mut boot = Some(boot);
+    let mut threads = Vec::new();
+    let mut failure = None;
+    for (index, vcpu) in (0..options.vcpus).zip(machine.vcpus) {
+        match vcpu::spawn(index, vcpu, boot.take(), Arc::clone(&context), sender.clone()) {
+            Ok(thread) => threads.push(thread),
+            Err(error) => {
+                failure = Some(error);
+                break;
+            }
+        }
+    }
+    // Each vCPU parks once before anything else; a thread that cannot prepare itself says so then.
+    for _ in 0..threads.len() {
+        if let Ok(Message::Parked {
+            reason: ParkReason::Failed(error),
+            ..
+        }) = inbox.recv()
+        {
+            failure.get_or_insert(error);
+        }
+    }
+    if let Some(error) = failure {
+        quit(threads);
+        return Err(error);
+    }
+    let shared = Arc::new(Shared {
+        state: StateCell::new(),
+        outbox,
+        resources: RwLock::new(Some(Resources { memory, context })),
+    });
+    Ok((Control::new(threads, machine.vm, Arc::clone(&shared)), shared))
+}
+
+fn quit(threads: Vec<VcpuThread>) {
+    for thread in threads {
+        thread.mailbox.request_quit();
+        // The vCPU is parked, so its thread ends at once. A panic there has nothing left to damage.
+        drop(thread.thread.join());
+    }
+}

@@ -1,0 +1,281 @@
+//! A virtual machine, as the rest of the process sees it.
+//!
+//! ```text
+//! created ──start──> running <──resume── paused
+//!    │                 │  ╰────pause──────^ │
+//!    ╰─────stop────────┼────────stop────────╯
+//!                      v
+//!              stopped │ failed ──close──> closed      (close works from every state)
+//! ```
+//!
+//! One thread, `vm-control`, owns the state: every operation is a message to it, and every change an event.
+
+mod control;
+mod create;
+mod message;
+mod state;
+
+use std::sync::{Arc, PoisonError, RwLock, mpsc};
+use std::time::Duration;
+
+use seawall_kvm::{Errno, GuestMemory};
+
+use crate::error::VmError;
+use crate::event::{Batch, Injection, Outbox, OutboxTotals, Wake};
+use crate::memory_layout;
+use crate::options::VmOptions;
+use crate::register_name::register_by_name;
+use crate::sea::Fidelity;
+use crate::vcpu::{RunContext, VcpuCommand};
+use state::StateCell;
+
+pub(crate) use message::Message;
+pub use message::Reply;
+pub use state::{ClosedVm, ExitReason, VmExit, VmState};
+
+/// A virtual machine. Every operation is asynchronous: its answer goes to a [`Reply`], on another thread.
+#[derive(Debug)]
+pub struct Vm {
+    control: mpsc::Sender<Message>,
+    shared: Arc<Shared>,
+    vcpus: u32,
+}
+
+/// What the handle reads without asking the control thread.
+#[derive(Debug)]
+struct Shared {
+    state: StateCell,
+    outbox: Arc<Outbox>,
+    /// Present until the VM is closed.
+    resources: RwLock<Option<Resources>>,
+}
+
+#[derive(Debug)]
+struct Resources {
+    memory: Arc<GuestMemory>,
+    context: Arc<RunContext>,
+}
+
+impl Vm {
+    /// Creates a virtual machine, with its memory filled and its vCPUs parked before the first instruction.
+    ///
+    /// `wake` is called when there are events or console output to [`drain`](Self::drain), from any thread; it must not
+    /// block. The answer goes to `reply`, on the VM's control thread.
+    ///
+    /// ```
+    /// use std::sync::mpsc;
+    /// use seawall_vmm::{
+    ///     BackendOptions, Boot, Image, MemoryFailurePolicy, RecoverablePolicy, Script, Step, SystemEventKind,
+    ///     UncontainablePolicy, Vm, VmOptions,
+    /// };
+    ///
+    /// let script = Script::new(vec![vec![Step::SystemEvent(SystemEventKind::Shutdown)]]).expect("playable");
+    /// let options = VmOptions {
+    ///     id: "example".to_owned(),
+    ///     name: None,
+    ///     memory: 2 << 20,
+    ///     vcpus: 1,
+    ///     backend: BackendOptions::Simulated(script),
+    ///     boot: Boot::Flat { image: Image::Bytes(vec![0; 4]), load_address: None, entry: None },
+    ///     arm_sea_to_user: true,
+    ///     arm_nisv_to_user: true,
+    ///     memory_failure: MemoryFailurePolicy {
+    ///         recoverable: RecoverablePolicy::Inject,
+    ///         uncontainable: UncontainablePolicy::Stop,
+    ///     },
+    /// };
+    /// let (reply, created) = mpsc::channel();
+    /// Vm::create(options, Box::new(|| {}), Box::new(move |vm| reply.send(vm).expect("somebody waits")));
+    /// let vm = created.recv().expect("an answer").expect("a virtual machine");
+    /// let (reply, exited) = mpsc::channel();
+    /// vm.start(Box::new(|started| started.expect("it was created")));
+    /// vm.wait(Box::new(move |exit| reply.send(exit).expect("somebody waits")));
+    /// println!("{:?}", exited.recv().expect("an answer"));
+    /// ```
+    pub fn create(options: VmOptions, wake: Wake, reply: Box<dyn FnOnce(Result<Self, VmError>) + Send>) {
+        // Shared, because the reply must still be there when no thread can be started.
+        let reply = Arc::new(std::sync::Mutex::new(Some(reply)));
+        let answer = Arc::clone(&reply);
+        let answer = move |result| {
+            if let Some(reply) = answer.lock().unwrap_or_else(PoisonError::into_inner).take() {
+                reply(result);
+            }
+        };
+        let from_thread = answer.clone();
+        let spawned = std::thread::Builder::new()
+            .name("vm-control".to_owned())
+            .spawn(move || create::create_and_serve(options, wake, from_thread));
+        if let Err(error) = spawned {
+            let errno = Errno(error.raw_os_error().unwrap_or(0));
+            answer(Err(VmError::Thread {
+                thread: "vm-control".to_owned(),
+                errno,
+            }));
+        }
+    }
+
+    fn send(&self, message: Message) {
+        // The control thread is gone once the VM is closed.
+        if let Err(mpsc::SendError(message)) = self.control.send(message) {
+            message.refuse(|operation| VmError::Closed { operation });
+        }
+    }
+
+    /// Lets the vCPUs run. Only from [`VmState::Created`].
+    pub fn start(&self, reply: Reply<()>) {
+        self.send(Message::Start(reply));
+    }
+
+    /// Takes every vCPU out of the guest. Only from [`VmState::Running`].
+    pub fn pause(&self, reply: Reply<()>) {
+        self.send(Message::Pause(reply));
+    }
+
+    /// Lets the vCPUs go on; aborts that wait are injected first. Only from [`VmState::Paused`].
+    pub fn resume(&self, reply: Reply<()>) {
+        self.send(Message::Resume(reply));
+    }
+
+    /// Ends the virtual machine and says how it ended; at once where it has ended already.
+    pub fn stop(&self, reply: Reply<VmExit>) {
+        self.send(Message::Stop(reply));
+    }
+
+    /// Answers when the virtual machine has ended, with how.
+    pub fn wait(&self, reply: Reply<VmExit>) {
+        self.send(Message::Wait(reply));
+    }
+
+    /// Ends the virtual machine and gives everything back. Answers also where it was closed before.
+    pub fn close(&self, reply: Reply<ClosedVm>) {
+        match self.control.send(Message::Close(reply)) {
+            Ok(()) => {}
+            Err(mpsc::SendError(Message::Close(reply))) => reply(Ok(self.shared.state.closed())),
+            Err(mpsc::SendError(_)) => {}
+        }
+    }
+
+    /// Closes the virtual machine and waits for it, at most `limit`. Says whether it closed in time.
+    pub fn close_blocking(&self, limit: Duration) -> bool {
+        let (sender, receiver) = mpsc::channel();
+        // Whoever waited may have given up.
+        self.close(Box::new(move |_| sender.send(()).unwrap_or(())));
+        receiver.recv_timeout(limit).is_ok()
+    }
+
+    /// Reads a register of a vCPU that does not run, by its Arm name in lower case.
+    pub fn get_register(&self, vcpu: u32, name: &str, reply: Reply<u64>) {
+        match register_by_name(name) {
+            Some(register) => self.command(vcpu, "getRegister()", VcpuCommand::GetRegister(register, reply)),
+            None => reply(Err(VmError::NoSuchRegister {
+                name: name.to_owned(),
+            })),
+        }
+    }
+
+    /// Writes a register of a vCPU that does not run, by its Arm name in lower case.
+    pub fn set_register(&self, vcpu: u32, name: &str, value: u64, reply: Reply<()>) {
+        match register_by_name(name) {
+            Some(register) => self.command(
+                vcpu,
+                "setRegister()",
+                VcpuCommand::SetRegister(register, value, reply),
+            ),
+            None => reply(Err(VmError::NoSuchRegister {
+                name: name.to_owned(),
+            })),
+        }
+    }
+
+    /// Injects a data abort into a vCPU that does not run and whose last exit was an access.
+    pub fn inject_data_abort(&self, vcpu: u32, fidelity: Fidelity, reply: Reply<Injection>) {
+        self.command(
+            vcpu,
+            "injectDataAbort()",
+            VcpuCommand::InjectDataAbort(fidelity, reply),
+        );
+    }
+
+    fn command(&self, vcpu: u32, operation: &'static str, command: VcpuCommand) {
+        self.send(Message::Vcpu {
+            vcpu,
+            operation,
+            command,
+        });
+    }
+
+    /// The state, as of now.
+    #[must_use]
+    pub fn state(&self) -> VmState {
+        self.shared.state.get()
+    }
+
+    /// How many vCPUs there are.
+    #[must_use]
+    pub const fn vcpus(&self) -> u32 {
+        self.vcpus
+    }
+
+    /// Takes the events and the console output that nobody has taken yet.
+    #[must_use]
+    pub fn drain(&self) -> Batch {
+        self.shared.outbox.drain()
+    }
+
+    /// How many events passed through.
+    #[must_use]
+    pub fn totals(&self) -> OutboxTotals {
+        self.shared.outbox.totals()
+    }
+
+    /// Copies guest RAM at `gpa` into `buffer`, also while the guest runs.
+    ///
+    /// # Errors
+    /// [`VmError::OutsideGuestMemory`], [`VmError::InaccessibleGuestMemory`], [`VmError::Closed`].
+    pub fn read_memory(&self, gpa: u64, buffer: &mut [u8]) -> Result<(), VmError> {
+        memory_layout::read(&*self.memory("memory.read()")?, gpa, buffer)
+    }
+
+    /// Copies `data` into guest RAM at `gpa`, also while the guest runs.
+    ///
+    /// # Errors
+    /// [`VmError::OutsideGuestMemory`], [`VmError::InaccessibleGuestMemory`], [`VmError::Closed`].
+    pub fn write_memory(&self, gpa: u64, data: &[u8]) -> Result<(), VmError> {
+        memory_layout::write(&*self.memory("memory.write()")?, gpa, data)
+    }
+
+    fn memory(&self, operation: &'static str) -> Result<Arc<GuestMemory>, VmError> {
+        let resources = self
+            .shared
+            .resources
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        resources
+            .as_ref()
+            .map(|held| Arc::clone(&held.memory))
+            .ok_or(VmError::Closed { operation })
+    }
+
+    /// Hands input to the guest's console; returns how many bytes its UART took.
+    ///
+    /// # Errors
+    /// [`VmError::Closed`].
+    pub fn console_input(&self, input: &[u8]) -> Result<usize, VmError> {
+        let resources = self
+            .shared
+            .resources
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        let held = resources.as_ref().ok_or(VmError::Closed {
+            operation: "console.write()",
+        })?;
+        Ok(held.context.bus.console_input(input))
+    }
+}
+
+impl Drop for Vm {
+    /// A virtual machine whose handle is gone can be reached by nobody: it is closed, in its own time.
+    fn drop(&mut self) {
+        self.close(Box::new(|_| {}));
+    }
+}
