@@ -76,6 +76,32 @@ impl RegId {
         self.0
     }
 
+    /// The register of an Arm name in lower case: `x0` to `x30`, `sp`, `pc`, `pstate`, `esr_el1` and the like.
+    ///
+    /// ```
+    /// use seawall_kvm::RegId;
+    /// assert_eq!(RegId::by_name("elr_el1"), Some(RegId::ELR_EL1));
+    /// assert_eq!(RegId::by_name("x31"), None);
+    /// ```
+    #[must_use]
+    pub fn by_name(name: &str) -> Option<Self> {
+        const NAMED: [RegId; 12] = [
+            RegId::SP_EL0,
+            RegId::PC,
+            RegId::PSTATE,
+            RegId::SP_EL1,
+            RegId::ELR_EL1,
+            RegId::SPSR_EL1,
+            RegId::MPIDR_EL1,
+            RegId::SCTLR_EL1,
+            RegId::SCTLR2_EL1,
+            RegId::ESR_EL1,
+            RegId::FAR_EL1,
+            RegId::VBAR_EL1,
+        ];
+        (0..=30).filter_map(Self::x).chain(NAMED).find(|register| register.name() == Some(name))
+    }
+
     /// The Arm name of the register in lower case, where this crate knows it.
     #[must_use]
     pub const fn name(self) -> Option<&'static str> {
@@ -153,6 +179,14 @@ mod tests {
             assert_eq!(id.name(), Some(format!("x{number}").as_str()));
         }
         assert_eq!(RegId::x(31), None);
+    }
+
+    #[test]
+    fn names_are_exact() {
+        assert_eq!(RegId::by_name("sp"), Some(RegId::SP_EL0));
+        for name in ["x31", "x", "ESR_EL1", "", "w0", "x07"] {
+            assert_eq!(RegId::by_name(name), None, "{name:?}");
+        }
     }
 
     #[test]

@@ -199,6 +199,17 @@ pub enum InjectionError {
     },
 }
 
+impl InjectionError {
+    /// What the kernel answered, where it did.
+    #[must_use]
+    pub const fn errno(&self) -> Option<Errno> {
+        match self {
+            Self::Kvm(error) => error.errno(),
+            Self::NotObserved { .. } => None,
+        }
+    }
+}
+
 /// An exit that ends the virtual machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum UnhandledExit {

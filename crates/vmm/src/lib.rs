@@ -14,7 +14,6 @@ mod error;
 mod event;
 pub mod memory_layout;
 mod options;
-mod register_name;
 pub mod sea;
 mod simulated;
 mod vcpu;

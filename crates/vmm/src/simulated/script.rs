@@ -3,7 +3,6 @@
 use seawall_arm64::{Esr, Gpa, Gva, Pstate};
 use seawall_kvm::{Errno, RegId, SystemEventKind};
 
-use crate::register_name::register_by_name;
 
 /// The steps of each vCPU, by index. A vCPU without steps stays off.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -169,7 +168,7 @@ pub(super) fn template(text: &str) -> Result<Vec<Piece<'_>>, ScriptError> {
         let (name, next) = after.split_once('}').ok_or_else(|| ScriptError::UnclosedBrace {
             text: text.to_owned(),
         })?;
-        let register = register_by_name(name).ok_or_else(|| ScriptError::UnknownRegister {
+        let register = RegId::by_name(name).ok_or_else(|| ScriptError::UnknownRegister {
             name: name.to_owned(),
         })?;
         pieces.push(Piece::Literal(before));

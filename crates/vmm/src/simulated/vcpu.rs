@@ -257,7 +257,7 @@ impl VcpuBackend for SimulatedVcpu {
                 });
             }
             VcpuEvents::SError { iss } => {
-                self.enter(Exception::SError(SError::decode(iss.unwrap_or(SERROR_IDS))))
+                self.enter(Exception::SError(SError::decode(iss.unwrap_or(SERROR_IDS))));
             }
         }
         Ok(())

@@ -102,7 +102,7 @@ fn set_registers(vcpu: &mut dyn VcpuBackend, boot: &BootRegisters) -> Result<(),
 fn execute(command: VcpuCommand, vcpu: &mut dyn VcpuBackend, position: &mut VcpuPosition) {
     match command {
         VcpuCommand::GetRegister(register, reply) => {
-            reply(vcpu.get_register(register).map_err(VmError::from))
+            reply(vcpu.get_register(register).map_err(VmError::from));
         }
         VcpuCommand::SetRegister(register, value, reply) => {
             reply(vcpu.set_register(register, value).map_err(VmError::from));

@@ -190,7 +190,7 @@ impl Control {
                 self.goal = Some(Goal {
                     destination,
                     since: Instant::now(),
-                })
+                });
             }
         }
         self.kick_running();
@@ -252,7 +252,7 @@ impl Control {
                 self.aim(Destination::Ended(ended(ExitReason::Shutdown)));
             }
             ParkReason::SystemEvent(SystemEventKind::Reset) => {
-                self.aim(Destination::Ended(ended(ExitReason::Reset)))
+                self.aim(Destination::Ended(ended(ExitReason::Reset)));
             }
             ParkReason::SystemEvent(SystemEventKind::Crash | SystemEventKind::Other(_)) => {
                 self.aim(Destination::Ended(ended(ExitReason::Crash)));

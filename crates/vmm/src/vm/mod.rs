@@ -18,13 +18,12 @@ mod state;
 use std::sync::{Arc, PoisonError, RwLock, mpsc};
 use std::time::Duration;
 
-use seawall_kvm::{Errno, GuestMemory};
+use seawall_kvm::{Errno, GuestMemory, RegId};
 
 use crate::error::VmError;
 use crate::event::{Batch, Injection, Outbox, OutboxTotals, Wake};
 use crate::memory_layout;
 use crate::options::VmOptions;
-use crate::register_name::register_by_name;
 use crate::sea::Fidelity;
 use crate::vcpu::{RunContext, VcpuCommand};
 use state::StateCell;
@@ -165,7 +164,7 @@ impl Vm {
 
     /// Reads a register of a vCPU that does not run, by its Arm name in lower case.
     pub fn get_register(&self, vcpu: u32, name: &str, reply: Reply<u64>) {
-        match register_by_name(name) {
+        match RegId::by_name(name) {
             Some(register) => self.command(vcpu, "getRegister()", VcpuCommand::GetRegister(register, reply)),
             None => reply(Err(VmError::NoSuchRegister {
                 name: name.to_owned(),
@@ -175,7 +174,7 @@ impl Vm {
 
     /// Writes a register of a vCPU that does not run, by its Arm name in lower case.
     pub fn set_register(&self, vcpu: u32, name: &str, value: u64, reply: Reply<()>) {
-        match register_by_name(name) {
+        match RegId::by_name(name) {
             Some(register) => self.command(
                 vcpu,
                 "setRegister()",

@@ -1,0 +1,331 @@
+//! Events, to JavaScript. Names and order of the fields are those of the public type `VmEvent`.
+
+use std::time::SystemTime;
+
+use napi_derive::napi;
+use seawall_vmm::sea::{ConsumerMode, FailureAction, FailureSource, PageState, Severity};
+use seawall_vmm::{AccessKind, BackendKind, Event, EventKind, ExitReason, InjectionMethod, VmExit};
+
+use crate::error::NativeError;
+use crate::esr::{Abort, abort};
+
+/// What happened, with everything that is the same for every event of a VM added by the TypeScript side.
+#[napi(
+    discriminant = "type",
+    discriminant_case = "kebab-case",
+    object_from_js = false,
+    use_nullable = true
+)]
+#[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a value lives from the ring to the JavaScript object, on one stack"
+)]
+pub enum NativeEvent {
+    MemoryFailure {
+        schema_version: u8,
+        seq: i64,
+        time: String,
+        monotonic_ns: u64,
+        #[napi(ts_type = "'kvm' | 'simulated'")]
+        backend: &'static str,
+        vcpu: Option<u32>,
+        #[napi(ts_type = "'sea'")]
+        source: &'static str,
+        #[napi(ts_type = "'recoverable' | 'fatal'")]
+        severity: &'static str,
+        abort: Option<Abort>,
+        signal: Option<bool>,
+        gva: Option<u64>,
+        gpa: Option<u64>,
+        consumer: Option<Consumer>,
+        page: Option<Page>,
+        #[napi(ts_type = "'guest' | 'hypervisor'")]
+        recipient: &'static str,
+        #[napi(ts_type = "'inject' | 'pause' | 'stop'")]
+        action: &'static str,
+        flags: Flags,
+        #[napi(ts_type = "'policy'")]
+        decided_by: &'static str,
+        reason: String,
+        quarantine: Option<bool>,
+        notified: Option<bool>,
+        deferral: Option<bool>,
+        injection: Option<Injection>,
+        ledger: LedgerTotals,
+    },
+    StateChanged {
+        schema_version: u8,
+        seq: i64,
+        time: String,
+        monotonic_ns: u64,
+        from: &'static str,
+        to: &'static str,
+    },
+    Exit {
+        schema_version: u8,
+        seq: i64,
+        time: String,
+        monotonic_ns: u64,
+        exit: NativeExit,
+    },
+    UnclaimedAccess {
+        schema_version: u8,
+        seq: i64,
+        time: String,
+        monotonic_ns: u64,
+        vcpu: u32,
+        #[napi(ts_type = "'mmio' | 'nisv' | 'ldst64b'")]
+        kind: &'static str,
+        gpa: u64,
+        write: Option<bool>,
+        #[napi(ts_type = "'abort'")]
+        action: &'static str,
+    },
+    VcpuFailed {
+        schema_version: u8,
+        seq: i64,
+        time: String,
+        monotonic_ns: u64,
+        vcpu: u32,
+        error: FailureText,
+    },
+    EventsLost {
+        schema_version: u8,
+        seq: i64,
+        time: String,
+        monotonic_ns: u64,
+        from_seq: i64,
+        to_seq: i64,
+    },
+}
+
+#[napi(object, object_from_js = false)]
+#[derive(Debug)]
+pub struct Consumer {
+    #[napi(ts_type = "'user' | 'kernel'")]
+    pub mode: &'static str,
+    #[napi(ts_type = "bigint")]
+    pub pc: u64,
+    #[napi(ts_type = "bigint")]
+    pub pstate: u64,
+}
+
+#[napi(object, object_from_js = false)]
+#[derive(Debug)]
+pub struct Page {
+    #[napi(ts_type = "bigint")]
+    pub gpa: u64,
+    pub size: i64,
+    pub first: bool,
+    pub hits: i64,
+    #[napi(ts_type = "'poisoned'")]
+    pub state: &'static str,
+}
+
+#[napi(object, object_from_js = false)]
+#[derive(Debug)]
+pub struct Flags {
+    pub action_required: bool,
+    pub recursive: bool,
+}
+
+#[napi(object, object_from_js = false, use_nullable = true)]
+#[derive(Debug)]
+pub struct Injection {
+    #[napi(ts_type = "'vcpu-events' | 'vcpu-events+registers' | 'registers'")]
+    pub method: &'static str,
+    #[napi(ts_type = "bigint | null")]
+    pub esr: Option<u64>,
+    #[napi(ts_type = "'ok' | 'error'")]
+    pub result: &'static str,
+    pub errno: Option<String>,
+}
+
+#[napi(object, object_from_js = false)]
+#[derive(Debug)]
+pub struct LedgerTotals {
+    pub distinct_pages: i64,
+    pub total: i64,
+}
+
+#[napi(object, object_from_js = false)]
+#[derive(Debug)]
+pub struct FailureText {
+    pub code: String,
+    pub message: String,
+}
+
+#[napi(object, object_from_js = false, use_nullable = true)]
+#[derive(Debug)]
+pub struct NativeExit {
+    #[napi(ts_type = "'shutdown' | 'reset' | 'crash' | 'requested' | 'policy' | 'failed'")]
+    pub reason: &'static str,
+    pub vcpu: Option<u32>,
+    pub error: Option<NativeError>,
+}
+
+impl From<&VmExit> for NativeExit {
+    fn from(exit: &VmExit) -> Self {
+        Self {
+            reason: match exit.reason {
+                ExitReason::Shutdown => "shutdown",
+                ExitReason::Reset => "reset",
+                ExitReason::Crash => "crash",
+                ExitReason::Requested => "requested",
+                ExitReason::Policy => "policy",
+                ExitReason::Failed => "failed",
+            },
+            vcpu: exit.vcpu,
+            error: exit.error.as_ref().map(NativeError::from),
+        }
+    }
+}
+
+impl From<&seawall_vmm::Injection> for Injection {
+    fn from(injection: &seawall_vmm::Injection) -> Self {
+        Self {
+            method: match injection.method {
+                InjectionMethod::VcpuEvents => "vcpu-events",
+                InjectionMethod::VcpuEventsAndRegisters => "vcpu-events+registers",
+                InjectionMethod::Registers => "registers",
+            },
+            esr: injection.esr.map(seawall_arm64::Esr::bits),
+            result: if injection.error.is_none() { "ok" } else { "error" },
+            errno: injection
+                .error
+                .as_ref()
+                .and_then(|error| error.errno())
+                .map(|errno| errno.to_string()),
+        }
+    }
+}
+
+/// Counts as JavaScript numbers: exact below 2^53, which no counter here ever reaches.
+fn count(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+fn time(time: SystemTime) -> String {
+    humantime::format_rfc3339_millis(time).to_string()
+}
+
+pub(crate) fn event(event: Event) -> NativeEvent {
+    let schema_version = 1;
+    let seq = count(event.seq);
+    let monotonic_ns = u64::try_from(event.monotonic.as_nanos()).unwrap_or(u64::MAX);
+    let time = time(event.time);
+    match event.kind {
+        EventKind::MemoryFailure(failure) => {
+            let consumer = failure.fault.consumer;
+            NativeEvent::MemoryFailure {
+                schema_version,
+                seq,
+                time,
+                monotonic_ns,
+                backend: match failure.backend {
+                    BackendKind::Kvm => "kvm",
+                    BackendKind::Simulated => "simulated",
+                },
+                vcpu: Some(failure.fault.vcpu),
+                source: match failure.source {
+                    FailureSource::Sea => "sea",
+                },
+                severity: match failure.severity {
+                    Severity::Recoverable => "recoverable",
+                    Severity::Fatal => "fatal",
+                },
+                abort: abort(failure.fault.esr),
+                signal: None,
+                gva: failure.fault.gva.map(seawall_arm64::Gva::bits),
+                gpa: failure.fault.gpa.map(seawall_arm64::Gpa::bits),
+                consumer: Some(Consumer {
+                    mode: match consumer.mode() {
+                        ConsumerMode::User => "user",
+                        ConsumerMode::Kernel => "kernel",
+                    },
+                    pc: consumer.pc.bits(),
+                    pstate: consumer.pstate.bits(),
+                }),
+                page: failure.page.map(|hit| Page {
+                    gpa: hit.page.gpa.bits(),
+                    size: count(hit.page.size),
+                    first: hit.first,
+                    hits: count(hit.page.hits),
+                    state: match hit.page.state {
+                        PageState::Poisoned => "poisoned",
+                    },
+                }),
+                recipient: "guest",
+                action: match failure.action {
+                    FailureAction::Inject => "inject",
+                    FailureAction::Pause => "pause",
+                    FailureAction::Stop => "stop",
+                },
+                flags: Flags {
+                    action_required: true,
+                    recursive: failure.recursive,
+                },
+                decided_by: "policy",
+                reason: failure.reason.to_string(),
+                quarantine: None,
+                notified: None,
+                deferral: None,
+                injection: failure.injection.as_ref().map(Injection::from),
+                ledger: LedgerTotals {
+                    distinct_pages: count(failure.ledger.distinct_pages),
+                    total: count(failure.ledger.failures),
+                },
+            }
+        }
+        EventKind::StateChanged { from, to } => NativeEvent::StateChanged {
+            schema_version,
+            seq,
+            time,
+            monotonic_ns,
+            from: from.name(),
+            to: to.name(),
+        },
+        EventKind::Exit(exit) => NativeEvent::Exit {
+            schema_version,
+            seq,
+            time,
+            monotonic_ns,
+            exit: NativeExit::from(&exit),
+        },
+        EventKind::UnclaimedAccess(access) => NativeEvent::UnclaimedAccess {
+            schema_version,
+            seq,
+            time,
+            monotonic_ns,
+            vcpu: access.vcpu,
+            kind: match access.kind {
+                AccessKind::Mmio => "mmio",
+                AccessKind::Nisv => "nisv",
+                AccessKind::Ldst64b => "ldst64b",
+            },
+            gpa: access.gpa.bits(),
+            write: access.write,
+            action: "abort",
+        },
+        EventKind::VcpuFailed { vcpu, error } => NativeEvent::VcpuFailed {
+            schema_version,
+            seq,
+            time,
+            monotonic_ns,
+            vcpu,
+            error: FailureText {
+                code: error.code().to_owned(),
+                message: error.to_string(),
+            },
+        },
+        EventKind::EventsLost { from_seq, to_seq } => NativeEvent::EventsLost {
+            schema_version,
+            seq,
+            time,
+            monotonic_ns,
+            from_seq: count(from_seq),
+            to_seq: count(to_seq),
+        },
+    }
+}

@@ -1,0 +1,77 @@
+//! `Vm.create()`'s options, checked and completed by the TypeScript side.
+
+use napi::bindgen_prelude::{BigInt, Either, Uint8Array};
+use napi_derive::napi;
+use seawall_vmm::{
+    BackendOptions, Boot, Image, MemoryFailurePolicy, RecoverablePolicy, UncontainablePolicy, VmOptions,
+};
+
+use crate::error::NativeError;
+use crate::esr::word;
+use crate::script::{NativeStep, script};
+
+#[napi(object, object_to_js = false, use_nullable = true)]
+pub struct NativeVmOptions {
+    pub id: String,
+    pub name: Option<String>,
+    pub memory: BigInt,
+    pub vcpus: u32,
+    /// `null` is KVM.
+    pub script: Option<Vec<Vec<NativeStep>>>,
+    pub image: Either<String, Uint8Array>,
+    pub load_address: Option<BigInt>,
+    pub entry: Option<BigInt>,
+    pub arm_sea_to_user: bool,
+    pub arm_nisv_to_user: bool,
+    pub recoverable: NativeRecoverable,
+    pub uncontainable: NativeUncontainable,
+}
+
+#[napi(string_enum = "kebab-case")]
+#[derive(Debug)]
+pub enum NativeRecoverable {
+    Inject,
+    Pause,
+    Stop,
+}
+
+#[napi(string_enum = "kebab-case")]
+#[derive(Debug)]
+pub enum NativeUncontainable {
+    Pause,
+    Stop,
+}
+
+pub(crate) fn options(options: NativeVmOptions) -> Result<VmOptions, NativeError> {
+    Ok(VmOptions {
+        id: options.id,
+        name: options.name,
+        memory: word(&options.memory),
+        vcpus: options.vcpus,
+        backend: match options.script {
+            Some(vcpus) => BackendOptions::Simulated(script(vcpus)?),
+            None => BackendOptions::Kvm,
+        },
+        boot: Boot::Flat {
+            image: match options.image {
+                Either::A(path) => Image::Path(path.into()),
+                Either::B(bytes) => Image::Bytes(bytes.to_vec()),
+            },
+            load_address: options.load_address.as_ref().map(word),
+            entry: options.entry.as_ref().map(word),
+        },
+        arm_sea_to_user: options.arm_sea_to_user,
+        arm_nisv_to_user: options.arm_nisv_to_user,
+        memory_failure: MemoryFailurePolicy {
+            recoverable: match options.recoverable {
+                NativeRecoverable::Inject => RecoverablePolicy::Inject,
+                NativeRecoverable::Pause => RecoverablePolicy::Pause,
+                NativeRecoverable::Stop => RecoverablePolicy::Stop,
+            },
+            uncontainable: match options.uncontainable {
+                NativeUncontainable::Pause => UncontainablePolicy::Pause,
+                NativeUncontainable::Stop => UncontainablePolicy::Stop,
+            },
+        },
+    })
+}

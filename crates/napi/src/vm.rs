@@ -1,0 +1,248 @@
+//! The class behind `Vm`.
+
+use std::sync::Arc;
+
+use napi::bindgen_prelude::{BigInt, Buffer, Either, Function, Object, Uint8Array};
+use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
+use napi::{Env, Result, Status};
+use napi_derive::napi;
+use seawall_vmm::sea::Fidelity;
+use seawall_vmm::{Reply, Vm, VmError};
+
+use crate::error::NativeError;
+use crate::esr::word;
+use crate::event::{Injection, NativeEvent, NativeExit, event};
+use crate::options::{NativeVmOptions, options};
+use crate::registry;
+
+/// Wakes JavaScript: weak, so that a waiting virtual machine alone does not keep the process alive.
+type Wake = ThreadsafeFunction<(), (), (), Status, false, true>;
+
+/// A virtual machine.
+#[napi]
+#[derive(Debug)]
+pub struct NativeVm {
+    vm: Arc<Vm>,
+}
+
+/// What was closed.
+#[napi(object, object_from_js = false)]
+#[derive(Debug)]
+pub struct NativeClosed {
+    pub unretired_host_pages: i64,
+}
+
+/// What there was to read.
+#[napi(object, object_from_js = false)]
+pub struct NativeBatch {
+    pub events: Vec<NativeEvent>,
+    pub console: Buffer,
+}
+
+/// How many events passed through.
+#[napi(object, object_from_js = false)]
+#[derive(Debug)]
+pub struct NativeTotals {
+    #[napi(ts_type = "bigint")]
+    pub delivered: u64,
+    #[napi(ts_type = "bigint")]
+    pub lost: u64,
+}
+
+/// Makes a promise, and the function that fulfils it from any thread.
+///
+/// A failed operation fulfils it too, with a [`NativeError`]: a rejection would lose the code.
+fn promise<'env, T, J>(
+    env: &'env Env,
+    convert: impl FnOnce(T) -> J + Send + 'static,
+) -> Result<(Reply<T>, Object<'env>)>
+where
+    T: Send + 'static,
+    J: napi::bindgen_prelude::ToNapiValue + 'static,
+{
+    let (deferred, promise) = env.create_deferred()?;
+    let settle = move |result: std::result::Result<T, VmError>| {
+        deferred.resolve(move |_| {
+            Ok(match result {
+                Ok(value) => Either::A(convert(value)),
+                Err(error) => Either::B(NativeError::from(&error)),
+            })
+        });
+    };
+    Ok((Box::new(settle), promise))
+}
+
+/// Creates a virtual machine. `wake` is called, at most once per batch, when there is something to drain.
+#[napi(catch_unwind, ts_return_type = "Promise<NativeVm | NativeError>")]
+pub fn create_vm<'env>(
+    env: &'env Env,
+    native: NativeVmOptions,
+    wake: Function<'env, (), ()>,
+) -> Result<Object<'env>> {
+    registry::hook(env)?;
+    let wake: Wake = wake.build_threadsafe_function::<()>().weak::<true>().build()?;
+    let (deferred, promise) = env.create_deferred()?;
+    let settle = move |result: std::result::Result<Vm, NativeError>| {
+        deferred.resolve(move |_| {
+            Ok(match result {
+                Ok(vm) => {
+                    let vm = Arc::new(vm);
+                    registry::add(&vm);
+                    Either::A(NativeVm { vm })
+                }
+                Err(error) => Either::B(error),
+            })
+        });
+    };
+    match options(native) {
+        Err(error) => settle(Err(error)),
+        Ok(options) => {
+            // A full or closing queue means that nobody listens any more.
+            let wake = move || {
+                let _status: Status = wake.call((), ThreadsafeFunctionCallMode::NonBlocking);
+            };
+            let reply = move |result: std::result::Result<Vm, VmError>| {
+                settle(result.map_err(|error| NativeError::from(&error)));
+            };
+            Vm::create(options, Box::new(wake), Box::new(reply));
+        }
+    }
+    Ok(promise)
+}
+
+#[napi]
+impl NativeVm {
+    #[napi(catch_unwind, ts_return_type = "Promise<null | NativeError>")]
+    pub fn start<'env>(&self, env: &'env Env) -> Result<Object<'env>> {
+        let (settle, promise) = promise(env, |()| napi::bindgen_prelude::Null)?;
+        self.vm.start(settle);
+        Ok(promise)
+    }
+
+    #[napi(catch_unwind, ts_return_type = "Promise<null | NativeError>")]
+    pub fn pause<'env>(&self, env: &'env Env) -> Result<Object<'env>> {
+        let (settle, promise) = promise(env, |()| napi::bindgen_prelude::Null)?;
+        self.vm.pause(settle);
+        Ok(promise)
+    }
+
+    #[napi(catch_unwind, ts_return_type = "Promise<null | NativeError>")]
+    pub fn resume<'env>(&self, env: &'env Env) -> Result<Object<'env>> {
+        let (settle, promise) = promise(env, |()| napi::bindgen_prelude::Null)?;
+        self.vm.resume(settle);
+        Ok(promise)
+    }
+
+    #[napi(catch_unwind, ts_return_type = "Promise<NativeExit | NativeError>")]
+    pub fn stop<'env>(&self, env: &'env Env) -> Result<Object<'env>> {
+        let (settle, promise) = promise(env, |exit| NativeExit::from(&exit))?;
+        self.vm.stop(settle);
+        Ok(promise)
+    }
+
+    #[napi(catch_unwind, ts_return_type = "Promise<NativeExit | NativeError>")]
+    pub fn wait<'env>(&self, env: &'env Env) -> Result<Object<'env>> {
+        let (settle, promise) = promise(env, |exit| NativeExit::from(&exit))?;
+        self.vm.wait(settle);
+        Ok(promise)
+    }
+
+    #[napi(catch_unwind, ts_return_type = "Promise<NativeClosed | NativeError>")]
+    pub fn close<'env>(&self, env: &'env Env) -> Result<Object<'env>> {
+        let (settle, promise) = promise(env, |closed: seawall_vmm::ClosedVm| NativeClosed {
+            unretired_host_pages: i64::try_from(closed.unretired_host_pages).unwrap_or(i64::MAX),
+        })?;
+        self.vm.close(settle);
+        Ok(promise)
+    }
+
+    #[napi(catch_unwind, ts_return_type = "Promise<bigint | NativeError>")]
+    pub fn get_register<'env>(&self, env: &'env Env, vcpu: u32, name: String) -> Result<Object<'env>> {
+        let (settle, promise) = promise(env, BigInt::from)?;
+        self.vm.get_register(vcpu, &name, settle);
+        Ok(promise)
+    }
+
+    #[napi(catch_unwind, ts_return_type = "Promise<null | NativeError>")]
+    pub fn set_register<'env>(
+        &self,
+        env: &'env Env,
+        vcpu: u32,
+        name: String,
+        value: BigInt,
+    ) -> Result<Object<'env>> {
+        let (settle, promise) = promise(env, |()| napi::bindgen_prelude::Null)?;
+        self.vm.set_register(vcpu, &name, word(&value), settle);
+        Ok(promise)
+    }
+
+    /// `restored` is the fidelity: true for what the processor reported, false for what the kernel writes by itself.
+    #[napi(catch_unwind, ts_return_type = "Promise<Injection | NativeError>")]
+    pub fn inject_data_abort<'env>(&self, env: &'env Env, vcpu: u32, restored: bool) -> Result<Object<'env>> {
+        let (settle, promise) = promise(env, |injection| Injection::from(&injection))?;
+        let fidelity = if restored {
+            Fidelity::Restored
+        } else {
+            Fidelity::Kvm
+        };
+        self.vm.inject_data_abort(vcpu, fidelity, settle);
+        Ok(promise)
+    }
+
+    #[napi(getter, catch_unwind)]
+    #[must_use]
+    pub fn state(&self) -> &'static str {
+        self.vm.state().name()
+    }
+
+    /// Takes the events and the console output that nobody has taken yet.
+    #[napi(catch_unwind)]
+    #[must_use]
+    pub fn drain(&self) -> NativeBatch {
+        let batch = self.vm.drain();
+        NativeBatch {
+            events: batch.events.into_iter().map(event).collect(),
+            console: batch.console.into(),
+        }
+    }
+
+    #[napi(catch_unwind)]
+    #[must_use]
+    pub fn totals(&self) -> NativeTotals {
+        let totals = self.vm.totals();
+        NativeTotals {
+            delivered: totals.delivered,
+            lost: totals.lost,
+        }
+    }
+
+    #[napi(catch_unwind)]
+    #[must_use]
+    pub fn read_memory(&self, gpa: BigInt, length: u32) -> Either<Buffer, NativeError> {
+        let mut buffer = vec![0; length as usize];
+        match self.vm.read_memory(word(&gpa), &mut buffer) {
+            Ok(()) => Either::A(buffer.into()),
+            Err(error) => Either::B(NativeError::from(&error)),
+        }
+    }
+
+    #[napi(catch_unwind)]
+    #[must_use]
+    pub fn write_memory(&self, gpa: BigInt, data: Uint8Array) -> Option<NativeError> {
+        self.vm
+            .write_memory(word(&gpa), &data)
+            .err()
+            .as_ref()
+            .map(NativeError::from)
+    }
+
+    /// Returns how many bytes the guest's UART took.
+    #[napi(catch_unwind)]
+    #[must_use]
+    pub fn console_input(&self, input: Uint8Array) -> Either<u32, NativeError> {
+        match self.vm.console_input(&input) {
+            Ok(taken) => Either::A(u32::try_from(taken).unwrap_or(u32::MAX)),
+            Err(error) => Either::B(NativeError::from(&error)),
+        }
+    }
+}
