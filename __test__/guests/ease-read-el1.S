@@ -8,17 +8,20 @@
 
 main:
 	mrs	x0, ID_AA64MMFR3_EL1
-	ubfx	x0, x0, #0, #4
-	cbnz	x0, 1f
-	puts	"no SCTLR2_EL1\n"
-	finish
-1:	mov	x0, #SCTLR2_EASE
+	tst	x0, #0xf		// SCTLRX
+	b.eq	missing
+	mov	x0, #SCTLR2_EASE
 	msr	SCTLR2_EL1, x0
 	isb
+	mrs	x0, SCTLR2_EL1		// the bit is RES0 without FEAT_DoubleFault2
+	tbz	x0, #5, missing
 	puts	"ready\n"
 	unmask_serror
 	load	x1, POISON_DATA
 	mov	x0, #MARKER
 	ldr	x0, [x1]
 	report	"value=", x0
+	finish
+missing:
+	puts	"no EASE\n"
 	finish
