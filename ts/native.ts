@@ -1,0 +1,132 @@
+import { createRequire } from 'node:module'
+import { SeawallError, type SeawallErrorCode } from './errors.ts'
+import type { Injection, MemoryFailureEvent, VmEvent, VmExit, VmState } from './events.ts'
+import type { HostSupport } from './host.ts'
+import type { Syndrome } from './syndrome.ts'
+
+/** A failed operation of the addon. */
+export interface NativeError {
+  errorCode: string
+  message: string
+  syscall: string | null
+  errno: string | null
+}
+
+/** How a VM ended, as the addon says it. */
+export interface NativeExit extends Omit<VmExit, 'error'> {
+  error: NativeError | null
+}
+
+/** An injection, as the addon says it. */
+export interface NativeInjection extends Omit<Injection, 'errno'> {
+  errno: string | null
+}
+
+/** An event, as the addon says it: without what is the same for all events of a VM. */
+export type NativeEvent =
+  | (Omit<MemoryFailureEvent, 'vm' | 'injection'> & { injection: NativeInjection | null })
+  | (Omit<Extract<VmEvent, { type: 'exit' }>, 'exit'> & { exit: NativeExit })
+  | Exclude<VmEvent, { type: 'memory-failure' | 'exit' }>
+
+/** A step of a simulated vCPU, with its defaults completed. */
+export type NativeStep =
+  | {
+      step: 'sea'
+      esr: bigint
+      far: bigint
+      gpa: bigint | null
+      pc: bigint
+      pstate: bigint
+      ignoresInjection: boolean
+    }
+  | { step: 'print'; text: string }
+  | { step: 'mmio-read'; gpa: bigint; size: number }
+  | { step: 'mmio-write'; gpa: bigint; data: Uint8Array }
+  | { step: 'nisv'; gpa: bigint; iss: bigint }
+  | { step: 'set-register'; name: string; value: bigint }
+  | { step: 'shutdown' | 'reset' | 'crash' | 'spin' }
+  | { step: 'exit'; reason: number }
+  | { step: 'fail'; errno: number }
+
+/** The options of a VM, checked and completed. */
+export interface NativeVmOptions {
+  id: string
+  name: string | null
+  memory: bigint
+  vcpus: number
+  script: NativeStep[][] | null
+  image: string | Uint8Array
+  loadAddress: bigint | null
+  entry: bigint | null
+  armSeaToUser: boolean
+  armNisvToUser: boolean
+  recoverable: 'inject' | 'pause' | 'stop'
+  uncontainable: 'pause' | 'stop'
+}
+
+/** The addon's virtual machine. */
+export interface NativeVm {
+  readonly state: VmState
+  start(): Promise<null | NativeError>
+  pause(): Promise<null | NativeError>
+  resume(): Promise<null | NativeError>
+  stop(): Promise<NativeExit | NativeError>
+  wait(): Promise<NativeExit | NativeError>
+  close(): Promise<{ unretiredHostPages: number } | NativeError>
+  getRegister(vcpu: number, name: string): Promise<bigint | NativeError>
+  setRegister(vcpu: number, name: string, value: bigint): Promise<null | NativeError>
+  injectDataAbort(vcpu: number, restored: boolean): Promise<NativeInjection | NativeError>
+  drain(): { events: NativeEvent[]; console: Buffer }
+  readMemory(gpa: bigint, length: number): Buffer | NativeError
+  writeMemory(gpa: bigint, data: Uint8Array): NativeError | null
+  consoleInput(input: Uint8Array): number | NativeError
+}
+
+/** The addon. */
+export interface NativeBinding {
+  probeHost(): HostSupport
+  decodeEsr(esr: bigint): Syndrome
+  formatEsr(esr: bigint): string
+  createVm(options: NativeVmOptions, wake: () => void): Promise<NativeVm | NativeError>
+  closeAll(): void
+}
+
+let binding: NativeBinding | undefined
+
+/** Loads the addon, once. Not at import: the types and the errors are of use on every platform. */
+export function loadNative(): NativeBinding {
+  if (binding !== undefined) return binding
+  const path = '../native/index.cjs'
+  try {
+    const loaded: NativeBinding = createRequire(import.meta.url)(path)
+    // process.exit() runs no cleanup hook of the addon, and a vCPU must not outlive what it calls.
+    process.once('exit', () => loaded.closeAll())
+    binding = loaded
+    return loaded
+  } catch (cause) {
+    throw new SeawallError(
+      'ERR_NATIVE_MISSING',
+      `there is no native addon for ${process.platform} on ${process.arch}: install the platform package that belongs to ` +
+        'this version (npm installs it by itself unless optional dependencies are off), or build it with `npm run build`',
+      { cause },
+    )
+  }
+}
+
+function isNativeError(value: unknown): value is NativeError {
+  return typeof value === 'object' && value !== null && 'errorCode' in value
+}
+
+/** Makes the error of a failed operation. */
+export function toError(error: NativeError): SeawallError {
+  return new SeawallError(error.errorCode as SeawallErrorCode, error.message, {
+    ...(error.syscall === null ? {} : { syscall: error.syscall }),
+    ...(error.errno === null ? {} : { errno: error.errno }),
+  })
+}
+
+/** Returns an operation's value, or throws its error. */
+export function unwrap<T>(result: T | NativeError): T {
+  if (isNativeError(result)) throw toError(result)
+  return result
+}

@@ -1,0 +1,101 @@
+import { randomUUID } from 'node:crypto'
+import { checkBoolean, checkInteger, checkOneOf, checkRecord, checkString, checkU64 } from './checks.ts'
+import { invalidOption } from './errors.ts'
+import type { NativeVmOptions } from './native.ts'
+import { type SimulatedBackend, toNativeScript } from './simulated.ts'
+
+/** What a virtual machine is made of. */
+export interface VmOptions {
+  /** A name for machines, in every event. Default: a random UUID. */
+  id?: string
+  /** A name for people. */
+  name?: string
+  /** The size of guest RAM in bytes: a multiple of 4096. RAM starts at guest-physical address 0x80000000. */
+  memory: number
+  /** How many vCPUs, 1 to 512. Default 1. All but the first wait for PSCI CPU_ON. */
+  vcpus?: number
+  /** What runs the vCPUs. Default `kvm`. */
+  backend?: 'kvm' | SimulatedBackend
+  /** What the guest starts with. */
+  boot: FlatBoot
+  /** What to do with memory errors. */
+  memoryFailure?: MemoryFailurePolicy
+  /** What to ask the kernel for; off for contrast and tests. */
+  capabilities?: {
+    /** Memory errors exit to Seawall. Off, the kernel makes an SError of them, which ends most guests. Default true. */
+    armSeaToUser?: boolean
+    /** Accesses without a syndrome exit to Seawall. Default true. */
+    armNisvToUser?: boolean
+  }
+}
+
+/** A flat binary, entered at EL1h with the MMU off and all exceptions masked. */
+export interface FlatBoot {
+  type: 'flat'
+  /** The bytes, or the path of the file that holds them. */
+  image: string | Uint8Array
+  /** Where the bytes go. Default: the start of RAM, 0x80000000. */
+  loadAddress?: bigint
+  /** The first instruction, inside the image. Default: the load address. */
+  entry?: bigint
+}
+
+/** What to do with memory errors. Policy is data: no JavaScript runs while a vCPU waits. */
+export interface MemoryFailurePolicy {
+  /** For errors that software can contain (SET is UER or UEO, or not known). Default `inject`. */
+  recoverable?: 'inject' | 'pause' | 'stop'
+  /** For errors that nobody can contain (SET is UC or reserved). Default `stop`. */
+  uncontainable?: 'pause' | 'stop'
+}
+
+const MAX_VCPUS = 512
+
+/** Checks options and completes their defaults. */
+export function toNativeOptions(value: unknown): NativeVmOptions {
+  const names = ['id', 'name', 'memory', 'vcpus', 'backend', 'boot', 'memoryFailure', 'capabilities']
+  const options = checkRecord(value, names, 'options')
+  const boot = checkRecord(options['boot'], ['type', 'image', 'loadAddress', 'entry'], 'boot')
+  const policyNames = ['recoverable', 'uncontainable']
+  const policy = checkRecord(options['memoryFailure'] ?? {}, policyNames, 'memoryFailure')
+  const capabilityNames = ['armSeaToUser', 'armNisvToUser']
+  const capabilities = checkRecord(options['capabilities'] ?? {}, capabilityNames, 'capabilities')
+  const address = (name: 'loadAddress' | 'entry') =>
+    boot[name] === undefined ? null : checkU64(boot[name], `boot.${name}`)
+  checkOneOf(boot['type'], ['flat'], 'boot.type')
+  return {
+    id: options['id'] === undefined ? randomUUID() : checkString(options['id'], 'id'),
+    name: options['name'] === undefined ? null : checkString(options['name'], 'name'),
+    memory: BigInt(checkInteger(options['memory'], 1, Number.MAX_SAFE_INTEGER, 'memory')),
+    vcpus: checkInteger(options['vcpus'] ?? 1, 1, MAX_VCPUS, 'vcpus'),
+    script: checkBackend(options['backend'] ?? 'kvm'),
+    image: checkImage(boot['image']),
+    loadAddress: address('loadAddress'),
+    entry: address('entry'),
+    armSeaToUser: checkBoolean(capabilities['armSeaToUser'] ?? true, 'capabilities.armSeaToUser'),
+    armNisvToUser: checkBoolean(capabilities['armNisvToUser'] ?? true, 'capabilities.armNisvToUser'),
+    recoverable: checkOneOf(
+      policy['recoverable'] ?? 'inject',
+      ['inject', 'pause', 'stop'],
+      'memoryFailure.recoverable',
+    ),
+    uncontainable: checkOneOf(
+      policy['uncontainable'] ?? 'stop',
+      ['pause', 'stop'],
+      'memoryFailure.uncontainable',
+    ),
+  }
+}
+
+function checkBackend(backend: unknown): NativeVmOptions['script'] {
+  if (backend === 'kvm') return null
+  if (typeof backend === 'object' && backend !== null && 'kind' in backend && backend.kind === 'simulated') {
+    return toNativeScript('script' in backend ? backend.script : undefined)
+  }
+  throw invalidOption("'kvm' or simulated({ … })", 'backend', backend)
+}
+
+function checkImage(image: unknown): string | Uint8Array {
+  if (image instanceof Uint8Array) return image
+  if (typeof image === 'string' && image !== '') return image
+  throw invalidOption('a path or a Uint8Array', 'boot.image', image)
+}

@@ -1,0 +1,143 @@
+import { checkBoolean, checkBytes, checkInteger, checkOneOf, checkRecord, checkU64 } from './checks.ts'
+import { invalidOption } from './errors.ts'
+import type { NativeStep } from './native.ts'
+
+/** One thing that a simulated guest does. */
+export type SimulatedStep =
+  | {
+      /** Consumes a memory error. What KVM does then is modelled: an exit, or an SError where the capability is off. */
+      step: 'sea'
+      /** What the exit reports; its FnV bit decides whether it has a `gva`. */
+      esr: bigint
+      /** The address of the access: FAR_EL2. Default 0. */
+      far?: bigint
+      /** The page the exit reports; `null`, the default, where the kernel does not know it. */
+      gpa?: bigint | null
+      /** The instruction that consumes it. Default 0x80000000. */
+      pc?: bigint
+      /** The state it runs in, in SPSR format. Default 0: EL0, nothing masked. */
+      pstate?: bigint
+      /** The kernel accepts an injection and does nothing, as it may after an abort on a stage-1 table walk. */
+      ignoresInjection?: boolean
+    }
+  /** Writes to the console; `{esr_el1}`, `{far_el1}`, `{x0}` and the like stand for register values in hexadecimal. */
+  | { step: 'print'; text: string }
+  /** Loads from an address without memory; `size` is 1, 2, 4 or 8 bytes. */
+  | { step: 'mmio-read'; gpa: bigint; size: number }
+  /** Stores 1, 2, 4 or 8 bytes to an address without memory. */
+  | { step: 'mmio-write'; gpa: bigint; data: Uint8Array }
+  /** Accesses an address without memory by an instruction that reports no syndrome; `iss` is CM, WnR and FSC. */
+  | { step: 'nisv'; gpa: bigint; iss?: bigint }
+  /** Writes a register of its own. */
+  | { step: 'set-register'; name: string; value: bigint }
+  /** Asks for power-off, reset, or crashes. */
+  | { step: 'shutdown' | 'reset' | 'crash' }
+  /** Runs for ever. */
+  | { step: 'spin' }
+  /** Leaves the guest for a reason of any number. */
+  | { step: 'exit'; reason: number }
+  /** `KVM_RUN` fails with an errno. */
+  | { step: 'fail'; errno: number }
+
+/** A backend that plays a script instead of a guest. Every event says so: `backend: 'simulated'`. */
+export interface SimulatedBackend {
+  /** Always `simulated`. */
+  readonly kind: 'simulated'
+  /** The steps of each vCPU, by index. */
+  readonly script: readonly (readonly SimulatedStep[])[]
+}
+
+/**
+ * Makes a backend that plays a script: the same run loop, policy and events, over vCPUs that do what KVM would. For hosts
+ * without KVM, and for tests of handlers.
+ *
+ * @example
+ * ```ts
+ * import { simulated, Vm } from 'seawall'
+ *
+ * await using vm = await Vm.create({
+ *   memory: 2 ** 20,
+ *   boot: { type: 'flat', image: new Uint8Array(4) },
+ *   backend: simulated({ script: [[{ step: 'sea', esr: 0x92000010n, gpa: 0x80010000n }, { step: 'shutdown' }]] }),
+ * })
+ * vm.on('memory-failure', (event) => console.log(event.consumer?.mode, event.action)) // user inject
+ * await vm.start()
+ * console.log((await vm.wait()).reason) // shutdown
+ * ```
+ *
+ * @throws {@link SeawallError} `ERR_INVALID_OPTION` for a script that cannot be played.
+ */
+export function simulated(options: { script: readonly (readonly SimulatedStep[])[] }): SimulatedBackend {
+  const { script } = checkRecord(options, ['script'], 'options')
+  toNativeScript(script)
+  return { kind: 'simulated', script: options.script }
+}
+
+/** Checks a script and completes its defaults. */
+export function toNativeScript(script: unknown): NativeStep[][] {
+  if (!Array.isArray(script)) throw invalidOption('an array of arrays of steps', 'script', script)
+  return script.map((steps: unknown, vcpu) => {
+    if (!Array.isArray(steps)) throw invalidOption('an array of steps', `script[${vcpu}]`, steps)
+    return steps.map((step: unknown, index) => toNativeStep(step, `script[${vcpu}][${index}]`))
+  })
+}
+
+const STEPS = {
+  sea: ['esr', 'far', 'gpa', 'pc', 'pstate', 'ignoresInjection'],
+  print: ['text'],
+  'mmio-read': ['gpa', 'size'],
+  'mmio-write': ['gpa', 'data'],
+  nisv: ['gpa', 'iss'],
+  'set-register': ['name', 'value'],
+  shutdown: [],
+  reset: [],
+  crash: [],
+  spin: [],
+  exit: ['reason'],
+  fail: ['errno'],
+} as const
+
+const STEP_NAMES = Object.keys(STEPS) as (keyof typeof STEPS)[]
+
+function toNativeStep(value: unknown, what: string): NativeStep {
+  if (typeof value !== 'object' || value === null) throw invalidOption('an object', what, value)
+  const name = checkOneOf('step' in value ? value.step : undefined, STEP_NAMES, `${what}.step`)
+  const step = checkRecord(value, ['step', ...STEPS[name]], what)
+  const address = (field: string, fallback?: bigint) => checkU64(step[field] ?? fallback, `${what}.${field}`)
+  const text = (field: string) => {
+    const found = step[field]
+    if (typeof found !== 'string') throw invalidOption('a string', `${what}.${field}`, found)
+    return found
+  }
+  switch (name) {
+    case 'sea':
+      return {
+        step: name,
+        esr: address('esr'),
+        far: address('far', 0n),
+        gpa: step['gpa'] == null ? null : address('gpa'),
+        pc: address('pc', 0x8000_0000n),
+        pstate: address('pstate', 0n),
+        ignoresInjection: checkBoolean(step['ignoresInjection'] ?? false, `${what}.ignoresInjection`),
+      }
+    case 'print':
+      return { step: name, text: text('text') }
+    case 'mmio-read':
+      return { step: name, gpa: address('gpa'), size: checkInteger(step['size'], 1, 8, `${what}.size`) }
+    case 'mmio-write':
+      return { step: name, gpa: address('gpa'), data: checkBytes(step['data'], `${what}.data`) }
+    case 'nisv':
+      return { step: name, gpa: address('gpa'), iss: address('iss', 0n) }
+    case 'set-register':
+      return { step: name, name: text('name'), value: address('value') }
+    case 'exit':
+      return { step: name, reason: checkInteger(step['reason'], 0, 2 ** 32 - 1, `${what}.reason`) }
+    case 'fail':
+      return { step: name, errno: checkInteger(step['errno'], 1, 4095, `${what}.errno`) }
+    case 'shutdown':
+    case 'reset':
+    case 'crash':
+    case 'spin':
+      return { step: name }
+  }
+}

@@ -1,0 +1,241 @@
+import { EventEmitter } from 'node:events'
+import type { Duplex } from 'node:stream'
+import { checkBytes, checkInteger, checkU64 } from './checks.ts'
+import { Console } from './console.ts'
+import { EventStream } from './event-stream.ts'
+import type { VmEvent, VmEvents, VmExit, VmState } from './events.ts'
+import {
+  loadNative,
+  type NativeError,
+  type NativeEvent,
+  type NativeExit,
+  type NativeVm,
+  toError,
+  unwrap,
+} from './native.ts'
+import { toNativeOptions, type VmOptions } from './options.ts'
+import { toInjection, Vcpu } from './vcpu.ts'
+
+/** Longer than any timer runs: what keeps the process alive is that the timer exists. */
+const KEEP_ALIVE_MS = 2 ** 30
+
+/** Guest RAM. */
+export interface VmMemory {
+  /** Copies `length` bytes at guest-physical address `gpa`, also while the guest runs. */
+  read(gpa: bigint, length: number): Buffer
+  /** Writes bytes at guest-physical address `gpa`, also while the guest runs. */
+  write(gpa: bigint, data: Uint8Array): void
+}
+
+/**
+ * A virtual machine.
+ *
+ * ```text
+ * created ── start() ──> running <── resume() / pause() ──> paused
+ * any of them ── stop(), the guest, the policy ──> stopped | failed ── close() ──> closed
+ * ```
+ *
+ * It is an EventEmitter with one event per `type` of {@link VmEvent}; it never emits Node's `error`.
+ *
+ * @example
+ * ```ts
+ * import { Vm } from 'seawall'
+ *
+ * await using vm = await Vm.create({ memory: 64 * 2 ** 20, boot: { type: 'flat', image: 'guest.bin' } })
+ * vm.on('memory-failure', ({ gpa, consumer, action }) => console.log(gpa, consumer?.mode, action))
+ * vm.console.pipe(process.stdout)
+ * await vm.start()
+ * console.log(await vm.wait())
+ * ```
+ */
+export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
+  /** A name for machines, in every event. */
+  readonly id: string
+  /** A name for people. */
+  readonly name: string | null
+  /** The vCPUs, by index. */
+  readonly vcpus: readonly Vcpu[]
+  /** Guest RAM. Throws `ERR_GUEST_MEMORY` outside it, `ERR_VM_CLOSED` after {@link Vm.close}. */
+  readonly memory: VmMemory
+  readonly #native: NativeVm
+  readonly #console: Console
+  readonly #streams = new Set<EventStream>()
+  #keepAlive: NodeJS.Timeout | undefined
+  #referenced = true
+  #closing: Promise<{ unretiredHostPages: number }> | undefined
+
+  /**
+   * Creates a virtual machine, with its memory filled and its vCPUs before their first instruction.
+   *
+   * @throws {@link SeawallError} `ERR_INVALID_OPTION`, `ERR_INVALID_IMAGE`, `ERR_UNSUPPORTED_HOST`, `ERR_KVM_PERMISSION`,
+   * `ERR_KVM_IOCTL`, `ERR_OUT_OF_RESOURCES`, `ERR_NATIVE_MISSING`.
+   */
+  static async create(options: VmOptions): Promise<Vm> {
+    const native = toNativeOptions(options)
+    // Weak: a VM that nobody holds any more, and that does not run, is closed by the garbage collector.
+    let reference: WeakRef<Vm> | undefined
+    const wake = () => {
+      const vm = reference?.deref()
+      if (vm !== undefined) vm.#drain()
+    }
+    const vm = new Vm(unwrap(await loadNative().createVm(native, wake)), native.id, native.name, native.vcpus)
+    reference = new WeakRef(vm)
+    return vm
+  }
+
+  private constructor(native: NativeVm, id: string, name: string | null, vcpus: number) {
+    super()
+    this.id = id
+    this.name = name
+    this.#native = native
+    this.#console = new Console(native)
+    this.vcpus = Array.from({ length: vcpus }, (_, index) => new Vcpu(native, index))
+    this.memory = {
+      read: (gpa, length) =>
+        unwrap(native.readMemory(checkU64(gpa, 'gpa'), checkInteger(length, 0, 2 ** 32 - 1, 'length'))),
+      write: (gpa, data) => void unwrap(native.writeMemory(checkU64(gpa, 'gpa'), checkBytes(data, 'data'))),
+    }
+  }
+
+  /** Where the VM is in its life. */
+  get state(): VmState {
+    return this.#native.state
+  }
+
+  /** The guest's console. */
+  get console(): Duplex {
+    return this.#console
+  }
+
+  /** Lets the vCPUs run. Rejects with `ERR_INVALID_STATE` from any state but `created`. */
+  async start(): Promise<void> {
+    await this.#run(this.#native.start())
+  }
+
+  /** Takes every vCPU out of the guest. Rejects with `ERR_INVALID_STATE` from any state but `running`. */
+  async pause(): Promise<void> {
+    await this.#run(this.#native.pause())
+  }
+
+  /** Lets the vCPUs of a paused VM go on. An abort that waits is injected first. */
+  async resume(): Promise<void> {
+    await this.#run(this.#native.resume())
+  }
+
+  /** Ends the VM and says how it ended; at once where it has ended already. */
+  async stop(): Promise<VmExit> {
+    return toExit(await this.#run(this.#native.stop()))
+  }
+
+  /** Waits until the VM has ended, and says how. */
+  async wait(): Promise<VmExit> {
+    return toExit(await this.#run(this.#native.wait()))
+  }
+
+  /**
+   * Ends the VM and gives everything back. May be called more than once, from every state, and always ends.
+   *
+   * `unretiredHostPages` is how many lost pages go back to the host without having been taken out of use there.
+   */
+  close(): Promise<{ unretiredHostPages: number }> {
+    this.#closing ??= this.#run(this.#native.close()).then((closed) => {
+      this.#console.push(null)
+      this.#console.end()
+      for (const stream of [...this.#streams]) stream.end()
+      return closed
+    })
+    return this.#closing
+  }
+
+  /** Closes the VM: `await using vm = await Vm.create(…)`. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close()
+  }
+
+  /**
+   * The VM's events from now on, until it is closed or `signal` is aborted. A reader that is too slow loses the oldest,
+   * and an `events-lost` event says which.
+   *
+   * @example
+   * ```ts
+   * for await (const event of vm.events()) console.log(event.seq, event.type)
+   * ```
+   */
+  events(options: { signal?: AbortSignal } = {}): AsyncIterableIterator<VmEvent> {
+    const { signal } = options
+    const abort = () => stream.end()
+    const stream = new EventStream((ended) => {
+      this.#streams.delete(ended)
+      signal?.removeEventListener('abort', abort)
+    })
+    this.#streams.add(stream)
+    signal?.addEventListener('abort', abort, { once: true })
+    if (signal?.aborted || this.state === 'closed') stream.end()
+    return stream
+  }
+
+  /** Lets a running VM keep the process alive, as it does by default. */
+  ref(): this {
+    this.#referenced = true
+    this.#keepAlive?.ref()
+    return this
+  }
+
+  /** Lets the process end although the VM runs; the VM is then closed. */
+  unref(): this {
+    this.#referenced = false
+    this.#keepAlive?.unref()
+    return this
+  }
+
+  async #run<T>(operation: Promise<T | NativeError>): Promise<T> {
+    const result = await operation
+    // What happened before the operation ended is told before its promise is.
+    this.#drain()
+    return unwrap(result)
+  }
+
+  #drain(): void {
+    const { events, console } = this.#native.drain()
+    if (console.length > 0) this.#console.push(console)
+    for (const native of events) {
+      const event = this.#toEvent(native)
+      if (event.type === 'state-changed') this.#holdProcess(event.to === 'running')
+      for (const stream of this.#streams) stream.push(event)
+      try {
+        ;(this as EventEmitter).emit(event.type, event)
+      } catch (error) {
+        // The listener's error is the process's, as with any EventEmitter; the other events must still be told.
+        queueMicrotask(() => {
+          throw error
+        })
+      }
+    }
+  }
+
+  #toEvent(event: NativeEvent): VmEvent {
+    switch (event.type) {
+      case 'memory-failure': {
+        const injection = event.injection && toInjection(event.injection)
+        return { ...event, vm: { id: this.id, name: this.name }, injection }
+      }
+      case 'exit':
+        return { ...event, exit: toExit(event.exit) }
+      default:
+        return event
+    }
+  }
+
+  #holdProcess(running: boolean): void {
+    clearInterval(this.#keepAlive)
+    this.#keepAlive = undefined
+    if (!running) return
+    // The closure holds the VM, so that one that runs is not garbage.
+    this.#keepAlive = setInterval(() => this.#drain(), KEEP_ALIVE_MS)
+    if (!this.#referenced) this.#keepAlive.unref()
+  }
+}
+
+function toExit({ error, ...exit }: NativeExit): VmExit {
+  return error === null ? exit : { ...exit, error: toError(error) }
+}
