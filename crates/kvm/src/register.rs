@@ -99,7 +99,10 @@ impl RegId {
             RegId::FAR_EL1,
             RegId::VBAR_EL1,
         ];
-        (0..=30).filter_map(Self::x).chain(NAMED).find(|register| register.name() == Some(name))
+        (0..=30)
+            .filter_map(Self::x)
+            .chain(NAMED)
+            .find(|register| register.name() == Some(name))
     }
 
     /// The Arm name of the register in lower case, where this crate knows it.

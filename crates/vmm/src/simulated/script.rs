@@ -3,7 +3,6 @@
 use seawall_arm64::{Esr, Gpa, Gva, Pstate};
 use seawall_kvm::{Errno, RegId, SystemEventKind};
 
-
 /// The steps of each vCPU, by index. A vCPU without steps stays off.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Script {
