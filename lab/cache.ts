@@ -34,7 +34,8 @@ export class Cache {
       if (existsSync(path)) return path
       // Whoever left these is gone: we hold the lock.
       for (const entry of readdirSync(join(this.folder, 'artefacts'))) {
-        if (entry.startsWith(`.${full}.`)) rmSync(join(this.folder, 'artefacts', entry), { recursive: true })
+        if (entry.startsWith(`.${full}.`))
+          rmSync(join(this.folder, 'artefacts', entry), { recursive: true, force: true, maxRetries: 10 })
       }
       const unfinished = join(this.folder, 'artefacts', `.${full}.${process.pid}`)
       const began = performance.now()

@@ -94,9 +94,11 @@ export class CargoWorkspace {
     const printed = await run('cargo', ['vendor', '--locked', '--versioned-dirs', crates], {
       cwd: this.#project,
     }).catch((cause) => {
-      throw new LabError('download-failed', `Expected cargo to fetch the locked crates: ${cause.message}`, {
-        cause,
-      })
+      const hint =
+        cause instanceof LabError && cause.code === 'missing-tool'
+          ? `${cause.message}. Install a Rust toolchain: https://rustup.rs`
+          : `Expected cargo to fetch the locked crates: ${cause.message}`
+      throw new LabError('download-failed', hint, { cause })
     })
     mkdirSync(dirname(config), { recursive: true })
     writeFileSync(config, printed.replaceAll(crates, `${this.#inside}/crates`))

@@ -1,36 +1,18 @@
 import { type ChildProcess, type SpawnOptions, spawn } from 'node:child_process'
-import { existsSync } from 'node:fs'
-import { constants } from 'node:os'
 
-const living = new Set<ChildProcess>()
-let watching = false
+// Stdin is handed on by hand: a shell gives its background commands none.
+const LEADER = 'trap "trap : TERM; kill 0" TERM; exec 3<&0; "$@" <&3 3<&- & wait $!'
 
-// The kernel sends SIGKILL to the child when this process dies, however it dies; handlers cannot promise that.
-const pdeathsig = existsSync('/usr/bin/setpriv') ? ['/usr/bin/setpriv', '--pdeathsig', 'KILL', '--'] : []
-
-function killAll(): void {
-  for (const child of living) child.kill('SIGKILL')
-}
-
-function watchExit(): void {
-  if (watching) return
-  watching = true
-  process.on('exit', killAll)
-  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
-    process.once(signal, () => {
-      killAll()
-      process.exit(128 + constants.signals[signal])
-    })
-  }
-}
-
-/** Starts a child which never outlives this process. */
+/**
+ * Starts a child which never outlives this process: the kernel sends it SIGKILL when this process ends, however it ends.
+ * Handlers of our own could not promise that, and would change what a signal does to the program that uses the lab.
+ */
 export function startChild(command: string, args: readonly string[], options: SpawnOptions): ChildProcess {
-  watchExit()
-  const [program = command, ...rest] = [...pdeathsig, command, ...args]
-  const child = spawn(program, rest, options)
-  living.add(child)
-  child.once('close', () => living.delete(child))
-  child.once('error', () => living.delete(child))
-  return child
+  return spawn('setpriv', ['--pdeathsig', 'KILL', '--', command, ...args], options)
+}
+
+/** Starts a child that has children of its own: when this process ends, all of them get SIGTERM. */
+export function startFamily(command: string, args: readonly string[], options: SpawnOptions): ChildProcess {
+  const leader = ['--pdeathsig', 'TERM', '--', 'sh', '-c', LEADER, 'sh', command, ...args]
+  return spawn('setpriv', leader, { ...options, detached: true })
 }

@@ -1,5 +1,5 @@
 import { text } from 'node:stream/consumers'
-import { startChild } from './children.ts'
+import { startFamily } from './children.ts'
 import { LabError } from './errors.ts'
 
 /** Where and how a command runs. */
@@ -23,7 +23,7 @@ export async function attempt(
   args: readonly string[],
   options: CommandOptions = {},
 ): Promise<CommandResult> {
-  const child = startChild(command, args, {
+  const child = startFamily(command, args, {
     stdio: ['ignore', options.loud ? 2 : 'pipe', options.loud ? 2 : 'pipe'],
     ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
     ...(options.env === undefined ? {} : { env: options.env }),
@@ -52,6 +52,13 @@ export async function run(
     result = await attempt(command, args, options)
   } catch (cause) {
     throw new LabError('command-failed', `Expected to start \`${line}\` but received: ${cause}`, { cause })
+  }
+  // The shell's answer when there is no such program.
+  if (result.status === 127 && result.stderr.includes(`${command}: not found`)) {
+    throw new LabError(
+      'missing-tool',
+      `Expected the program ${command} for the lab but this machine has none`,
+    )
   }
   if (result.status !== 0) {
     const tail = `${result.stdout}\n${result.stderr}`.trim().split('\n').slice(-40).join('\n')

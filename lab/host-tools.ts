@@ -1,6 +1,6 @@
 import { accessSync, constants, existsSync, readFileSync } from 'node:fs'
 import { delimiter, join } from 'node:path'
-import { run } from './command.ts'
+import { attempt, run } from './command.ts'
 import { LabError } from './errors.ts'
 import { say } from './progress.ts'
 
@@ -20,7 +20,10 @@ export async function requireHostTools(): Promise<void> {
   )
   if (!['.gpg', '.pgp'].some((suffix) => existsSync(KEYRING + suffix))) missing.push('debian-archive-keyring')
   if (!root && !(isProgram('newuidmap') && isProgram('unshare'))) missing.push('uidmap')
-  if (missing.length === 0) return
+  if (missing.length === 0) {
+    if (!root) await requireUserNamespaces()
+    return
+  }
 
   const install = `apt-get install --yes --no-install-recommends ${missing.join(' ')}`
   if (!isDebianFamily()) {
@@ -39,6 +42,16 @@ export async function requireHostTools(): Promise<void> {
   const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' }
   await run('apt-get', ['update', '--quiet'], { env })
   await run('apt-get', install.split(' ').slice(1), { env })
+}
+
+async function requireUserNamespaces(): Promise<void> {
+  const { status, stderr } = await attempt('unshare', ['--user', '--map-root-user', 'true'])
+  if (status === 0) return
+  throw new LabError(
+    'missing-tool',
+    `Expected user namespaces for the lab but received: ${stderr.trim()}. Allow them (on Ubuntu: ` +
+      'sudo sysctl kernel.apparmor_restrict_unprivileged_userns=0) or set the lab up as root.',
+  )
 }
 
 function isProgram(name: string): boolean {

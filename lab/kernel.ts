@@ -1,7 +1,7 @@
 import { renameSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { LabError } from './errors.ts'
-import { packageField, unpackPackages, updateLists } from './packages.ts'
+import { packageField, unpackPackages } from './packages.ts'
 import type { ToolRoot } from './tool-root.ts'
 
 const META_PACKAGE = 'linux-image-cloud-arm64:arm64'
@@ -47,10 +47,10 @@ export async function makeKernel(root: ToolRoot, wanted?: string): Promise<LabKe
   try {
     folder = await artefact(candidate)
   } catch (error) {
-    // The archive keeps only the newest backport: after fresh lists the name itself may be another one.
-    if (!(error instanceof LabError) || error.code !== 'download-failed') throw error
-    await updateLists(root)
+    // The archive keeps only the newest backport: by the fresh lists of the second try it may have another name.
+    const first = candidate
     candidate = await resolveKernel(root, wanted)
+    if (candidate.release === first.release) throw error
     folder = await artefact(candidate)
   }
   return {

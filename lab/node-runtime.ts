@@ -65,6 +65,7 @@ async function fetchPackage({ version, integrity }: Published, into: string): Pr
   rmSync(archive)
 }
 
+// A broken download is npm's to find (it checks too) or ours; either way the next one may be whole.
 async function withSecondTry(action: () => Promise<void>): Promise<void> {
   try {
     await action()
@@ -74,7 +75,6 @@ async function withSecondTry(action: () => Promise<void>): Promise<void> {
   }
 }
 
-// npm's own notices on stderr are of no use here; failures carry them.
 async function npm(args: readonly string[], cwd?: string): Promise<string> {
   return await run('npm', args, cwd === undefined ? {} : { cwd })
 }

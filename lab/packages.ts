@@ -1,4 +1,4 @@
-import { readdirSync, renameSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { LabError } from './errors.ts'
 import { say } from './progress.ts'
@@ -35,10 +35,11 @@ export async function unpackIntoRoot(root: ToolRoot, names: readonly string[]): 
 
 /** Downloads packages into a folder of the root; fetches fresh lists once, for an archive that has moved on. */
 async function downloadPackages(root: ToolRoot, names: readonly string[], cwd: string): Promise<void> {
+  borrowNameResolution(root)
   const args = ['--quiet', '--option', 'APT::Sandbox::User=root', 'download', ...names]
   try {
     await root.run('apt-get', args, { cwd })
-  } catch (first) {
+  } catch {
     say(`download failed, fetching fresh package lists (${names.join(', ')})`)
     try {
       await updateLists(root)
@@ -46,12 +47,17 @@ async function downloadPackages(root: ToolRoot, names: readonly string[], cwd: s
     } catch (cause) {
       throw new LabError(
         'download-failed',
-        `Expected to download ${names.join(', ')} twice: ${first}; ${cause}`,
-        {
-          cause,
-        },
+        `Expected to download ${names.join(', ')} but it failed twice. ${cause instanceof Error ? cause.message : cause}`,
+        { cause },
       )
     }
+  }
+}
+
+// The root is older than the network this machine is in now.
+function borrowNameResolution(root: ToolRoot): void {
+  for (const file of ['/etc/resolv.conf', '/etc/hosts']) {
+    if (existsSync(file)) writeFileSync(root.host(file), readFileSync(file))
   }
 }
 
@@ -62,8 +68,7 @@ export async function packageField(root: ToolRoot, name: string, field: string):
   return line?.slice(field.length + 2) ?? ''
 }
 
-/** Fetches fresh package lists in the root. */
-export async function updateLists(root: ToolRoot): Promise<void> {
+async function updateLists(root: ToolRoot): Promise<void> {
   await root.cache.locked(`lists-${root.key}`, () =>
     root.run('apt-get', ['--quiet', '--option', 'APT::Sandbox::User=root', 'update']),
   )

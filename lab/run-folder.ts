@@ -7,10 +7,13 @@ import {
   readdirSync,
   readFileSync,
   rmSync,
+  statSync,
 } from 'node:fs'
 import { join } from 'node:path'
 import type { Lab } from './lab.ts'
 import { type RunContents, writeProjectArchive } from './project-archive.ts'
+
+const WEEK_MS = 7 * 24 * 3600 * 1000
 
 /** Folder of one run: its initramfs, and the console log that stays when the run fails. */
 export class RunFolder {
@@ -53,16 +56,15 @@ export class RunFolder {
   }
 }
 
-// A process that was killed could not remove its initramfs.
+// A process that was killed could not remove its initramfs; console logs are kept for a week.
 function sweep(runs: string): void {
   for (const name of readdirSync(runs)) {
-    const pid = Number(/^run-(\d+)-/.exec(name)?.[1])
-    if (pid > 0 && !isAlive(pid)) {
-      for (const file of ['initramfs.cpio', 'project.cpio']) rmSync(join(runs, name, file), { force: true })
-    }
+    const path = join(runs, name)
+    const pid = /^run-(\d+)-/.exec(name)?.[1]
+    if (pid !== undefined && existsSync(`/proc/${pid}`)) continue
+    for (const file of ['initramfs.cpio', 'project.cpio']) rmSync(join(path, file), { force: true })
+    const stat = statSync(path, { throwIfNoEntry: false })
+    if (stat !== undefined && Date.now() - stat.mtimeMs > WEEK_MS)
+      rmSync(path, { recursive: true, force: true })
   }
-}
-
-function isAlive(pid: number): boolean {
-  return existsSync(`/proc/${pid}`)
 }

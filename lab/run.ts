@@ -82,7 +82,7 @@ export async function runInLab(lab: Lab, options: LabCommand): Promise<LabResult
       ]
       throw new LabError(
         code,
-        `Expected \`${command.join(' ')}\` to finish in the lab (Linux ${kernel.release}, QEMU ${lab.qemuVersion}) but ${reason}. ` +
+        `Expected \`${command.join(' ')}\` to finish in the lab (Linux ${kernel.release}, QEMU ${lab.qemuVersion}) but ${reason.trimEnd()}\n` +
           `Console log: ${folder.consolePath}`,
         { consolePath: folder.consolePath },
       )
@@ -162,7 +162,7 @@ function findFailure(
   if (end.failed !== null) return ['module-failed', `the lab's init ${end.failed}`]
   if (end.timedOut) {
     const last = lastLines(end.output || console)
-    return ['timeout', `the limit of ${timeoutMs / 1000} s was over. Last output:\n${last}\n`]
+    return ['timeout', `the limit of ${timeoutMs / 1000} s was over; it had said last:\n${last}\n`]
   }
   if (end.qemuStatus !== 'exit code 0') {
     return ['qemu-failed', `QEMU ended with ${end.qemuStatus}: ${end.complaints.trim() || 'no message'}`]

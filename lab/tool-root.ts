@@ -1,15 +1,20 @@
 import { mkdtempSync, rmSync } from 'node:fs'
 import { arch } from 'node:os'
 import { basename, join } from 'node:path'
+import { type Bootstrap, bootstrap } from './bootstrap.ts'
 import type { Cache } from './cache.ts'
-import { type CommandOptions, run } from './command.ts'
+import { attempt, type CommandOptions, run } from './command.ts'
 import { LabError } from './errors.ts'
-import { requireHostTools } from './host-tools.ts'
-import { findMirror } from './mirror.ts'
 import type { Scratch, Workshop } from './workshop.ts'
 
-const RELEASE = 'trixie'
-const BACKPORTS = 'trixie-backports'
+// The mounts are the command's own: they go away with it. An ordinary user cannot make device nodes, only borrow them.
+const ENTER_WITH_MOUNTS = [
+  '--mount',
+  'sh',
+  '-c',
+  'mount --rbind /dev "$1/dev" && mount --rbind /proc "$1/proc" && exec chroot "$@"',
+  'sh',
+]
 
 /** A Debian root folder with the tools that build the lab's parts, and QEMU. */
 export class ToolRoot implements Workshop {
@@ -18,6 +23,8 @@ export class ToolRoot implements Workshop {
   readonly key: string
   readonly cache: Cache
   readonly crossPrefix = arch() === 'arm64' ? '' : 'aarch64-linux-gnu-'
+
+  #mayMount: Promise<boolean> | undefined
 
   constructor(path: string, cache: Cache) {
     this.path = path
@@ -50,63 +57,39 @@ export class ToolRoot implements Workshop {
       ...(options.loud === undefined ? {} : { loud: options.loud }),
     }
     const inside = ['/usr/bin/env', '-C', options.cwd ?? '/', command, ...args]
-    return process.getuid?.() === 0
-      ? await run('chroot', [this.path, ...inside], commandOptions)
-      : await run('unshare', [...AS_ORDINARY_USER, this.path, ...inside], commandOptions)
+    const [program, ...enter] = await this.#enter()
+    return await run(program, [...enter, this.path, ...inside], commandOptions)
+  }
+
+  async #enter(): Promise<readonly [string, ...string[]]> {
+    if (process.getuid?.() !== 0) return ['unshare', '--user', '--map-root-user', ...ENTER_WITH_MOUNTS]
+    // A container's root may not mount. Then only clippy is missing, which looks into /proc.
+    this.#mayMount ??= attempt('unshare', ['--mount', 'true']).then(({ status }) => status === 0)
+    return (await this.#mayMount) ? ['unshare', ...ENTER_WITH_MOUNTS] : ['chroot']
   }
 }
 
-// An ordinary user has no device nodes in the root and may not make any: it borrows the machine's.
-const AS_ORDINARY_USER = [
-  '--user',
-  '--map-root-user',
-  '--mount',
-  'sh',
-  '-c',
-  'mount --rbind /dev "$1/dev" && exec chroot "$@"',
-  'sh',
-]
-
 /** Makes the tool root, or finds it in the cache. */
 export async function makeToolRoot(cache: Cache): Promise<ToolRoot> {
-  const packages = toolPackages()
-  const path = await cache.artefact(
-    'tool-root',
-    { RELEASE, BACKPORTS, packages, format: 1 },
-    async (folder) => {
-      await requireHostTools()
-      const { uri, aptOptions } = await findMirror()
-      const root = process.getuid?.() === 0
-      const mirrorLines = uri === null ? [] : [RELEASE, BACKPORTS].map((suite) => `deb ${uri} ${suite} main`)
-      const args = [
-        `--mode=${root ? 'root' : 'unshare'}`,
-        '--variant=apt',
-        `--architectures=${packages.architectures.join(',')}`,
-        `--format=${root ? 'directory' : 'tar'}`,
-        '--skip=cleanup/apt/lists',
-        ...aptOptions.map((line) => `--aptopt=${line}`),
-        '--aptopt=Acquire::Languages "none"',
-        `--include=${packages.names.join(',')}`,
-      ]
-      if (root) {
-        await run('mmdebstrap', [...args, RELEASE, folder, ...mirrorLines], { loud: true })
-      } else {
-        await run('mmdebstrap', [...args, RELEASE, `${folder}.tar`, ...mirrorLines], { loud: true })
-        await run('tar', ['-C', folder, '--exclude=./dev/*', '-xf', `${folder}.tar`])
-        rmSync(`${folder}.tar`)
-      }
-    },
+  const wanted = toolPackages()
+  const path = await cache.artefact('tool-root', { ...wanted, format: 1 }, (folder) =>
+    bootstrap(folder, wanted),
   )
   return new ToolRoot(path, cache)
 }
 
-function toolPackages(): { architectures: string[]; names: string[] } {
+function toolPackages(): Bootstrap {
+  if (process.platform !== 'linux') {
+    throw new LabError('missing-tool', `Expected Linux for the lab but received ${process.platform}`)
+  }
+  const suites = ['trixie', 'trixie-backports'] as const
   const common = ['make', 'qemu-system-arm', 'cargo-web', 'rustc-web', 'rust-web-clippy']
   switch (arch()) {
     case 'x64':
       return {
+        suites,
         architectures: ['amd64', 'arm64'],
-        names: [
+        packages: [
           ...common,
           'gcc-14-aarch64-linux-gnu',
           'gcc-aarch64-linux-gnu',
@@ -116,8 +99,9 @@ function toolPackages(): { architectures: string[]; names: string[] } {
       }
     case 'arm64':
       return {
+        suites,
         architectures: ['arm64'],
-        names: [...common, 'gcc-14', 'gcc', 'libc6-dev', 'libstd-rust-web-dev'],
+        packages: [...common, 'gcc-14', 'gcc', 'libc6-dev', 'libstd-rust-web-dev'],
       }
     default:
       throw new LabError(
