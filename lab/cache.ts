@@ -1,17 +1,19 @@
-import { existsSync, mkdirSync, readdirSync, renameSync, rmSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, statSync, utimesSync } from 'node:fs'
 import { homedir } from 'node:os'
-import { join } from 'node:path'
+import { join, resolve } from 'node:path'
 import { fingerprint } from './fingerprint.ts'
 import { withLock } from './lock.ts'
 import { say, secondsSince } from './progress.ts'
+
+const MONTH_MS = 30 * 24 * 3600 * 1000
 
 /** A folder of artefacts, each named by what it was built from, each complete or absent. */
 export class Cache {
   readonly folder: string
 
   constructor(folder: string = defaultCacheFolder()) {
-    this.folder = folder
-    for (const name of ['artefacts', 'locks', 'runs']) mkdirSync(join(folder, name), { recursive: true })
+    this.folder = resolve(folder)
+    for (const name of ['artefacts', 'locks', 'runs']) mkdirSync(join(this.folder, name), { recursive: true })
   }
 
   /** Folder of runs in progress and of the console logs of failed ones. */
@@ -27,22 +29,21 @@ export class Cache {
     const full = `${name}-${fingerprint(inputs)}`
     const path = join(this.folder, 'artefacts', full)
     if (existsSync(path)) {
+      utimesSync(path, new Date(), new Date())
       say(`${name}: cached`)
       return path
     }
     return await this.locked(full, async () => {
       if (existsSync(path)) return path
-      // Whoever left these is gone: we hold the lock.
-      for (const entry of readdirSync(join(this.folder, 'artefacts'))) {
-        if (entry.startsWith(`.${full}.`))
-          rmSync(join(this.folder, 'artefacts', entry), { recursive: true, force: true, maxRetries: 10 })
-      }
+      this.#sweep(full)
       const unfinished = join(this.folder, 'artefacts', `.${full}.${process.pid}`)
       const began = performance.now()
       say(`${name}: building`)
       mkdirSync(unfinished)
       try {
         await build(unfinished)
+        // A Debian root brings the time stamp of its archive along.
+        utimesSync(unfinished, new Date(), new Date())
         renameSync(unfinished, path)
       } catch (error) {
         rmSync(unfinished, { recursive: true, force: true })
@@ -51,6 +52,18 @@ export class Cache {
       say(`${name}: built in ${secondsSince(began).toFixed(1)} s`)
       return path
     })
+  }
+
+  /** Removes what killed builds of `wanted` left, and artefacts that nothing has used for a month. */
+  #sweep(wanted: string): void {
+    for (const entry of readdirSync(join(this.folder, 'artefacts'))) {
+      const path = join(this.folder, 'artefacts', entry)
+      const unused = Date.now() - (statSync(path, { throwIfNoEntry: false })?.mtimeMs ?? 0)
+      // Whoever built the same and did not finish is gone: we hold the lock.
+      if (entry.startsWith(`.${wanted}.`) || unused > MONTH_MS) {
+        rmSync(path, { recursive: true, force: true, maxRetries: 10 })
+      }
+    }
   }
 
   /** Runs `action` while no other process runs one under the same name. */

@@ -4,8 +4,8 @@ import { type ChildProcess, type SpawnOptions, spawn } from 'node:child_process'
 const LEADER = 'trap "trap : TERM; kill 0" TERM; exec 3<&0; "$@" <&3 3<&- & wait $!'
 
 /**
- * Starts a child which never outlives this process: the kernel sends it SIGKILL when this process ends, however it ends.
- * Handlers of our own could not promise that, and would change what a signal does to the program that uses the lab.
+ * Starts a child which never outlives this process: the kernel sends it SIGKILL when this process (to be
+ * exact, the thread that called) ends, however it ends. Handlers of our own could not promise that, and would change what a signal does to the program that uses the lab.
  */
 export function startChild(command: string, args: readonly string[], options: SpawnOptions): ChildProcess {
   return spawn('setpriv', ['--pdeathsig', 'KILL', '--', command, ...args], options)

@@ -15,6 +15,7 @@ npm run lab -- clean                    removes the cache
 Options of run; the exit code is the command's, or 125 when the lab itself fails
   --cpu <model>       QEMU's CPU model (neoverse-n1)
   --kernel <version>  Debian's cloud kernel of that version, such as 6.12 (the newest, at least 6.19)
+  --qemu <which>      release, or backports for newer CPU models (release)
   --smp <n>           CPUs (2)
   --memory <MiB>      memory (3072)
   --timeout <s>       limit for boot and command (600)
@@ -39,6 +40,7 @@ async function main(): Promise<number> {
       help: { type: 'boolean', default: false },
       icount: { type: 'boolean', default: false },
       kernel: { type: 'string' },
+      qemu: { type: 'string', default: 'release' },
       memory: { type: 'string' },
       smp: { type: 'string' },
       timeout: { type: 'string', default: '600' },
@@ -65,6 +67,7 @@ async function main(): Promise<number> {
         command,
         icount: values.icount,
         timeoutMs: Number(values.timeout) * 1000,
+        qemu: whichQemu(values.qemu),
         ...(values.cpu === undefined ? {} : { cpu: values.cpu }),
         ...(values.smp === undefined ? {} : { smp: Number(values.smp) }),
         ...(values.memory === undefined ? {} : { memoryMiB: Number(values.memory) }),
@@ -80,6 +83,11 @@ async function main(): Promise<number> {
         `Expected setup, run, cargo or clean for the lab but received ${task}`,
       )
   }
+}
+
+function whichQemu(text: string): 'release' | 'backports' {
+  if (text === 'release' || text === 'backports') return text
+  throw new LabError('invalid-option', `Expected release or backports for --qemu but received ${text}`)
 }
 
 try {

@@ -11,7 +11,7 @@ import { makeNodeRuntime } from './node-runtime.ts'
 import { say } from './progress.ts'
 import { findProjectRoot } from './project.ts'
 import { Qemu } from './qemu.ts'
-import { makeToolRoot, type ToolRoot } from './tool-root.ts'
+import { makeBackportsQemu, makeToolRoot, type ToolRoot } from './tool-root.ts'
 
 /** Choices of a set-up; all have defaults. */
 export interface LabOptions {
@@ -37,7 +37,6 @@ export interface Lab {
   readonly projectRoot: string
   readonly root: ToolRoot
   readonly qemu: Qemu
-  readonly qemuVersion: string
   readonly kernel: BootableKernel
   /** The addon for arm64; null when the set-up was told to leave it out. */
   readonly addon: string | null
@@ -47,6 +46,8 @@ export interface Lab {
   readonly archives: readonly string[]
   /** Another kernel for single runs. */
   otherKernel(wanted: string): Promise<BootableKernel>
+  /** The QEMU of Debian's backports, for CPU models that the release's own does not have. */
+  backportsQemu(): Promise<Qemu>
 }
 
 /** Sets the lab up: builds what is not in the cache, and says of the rest that it is. */
@@ -62,11 +63,20 @@ export async function setUpLab(options: LabOptions = {}): Promise<Lab> {
   ]
   const guests = await makeGuests(cache, root, projectRoot)
   const addon = options.addon === false ? null : await makeAddon(root, new CargoWorkspace(root, projectRoot))
-  const qemu = new Qemu(root)
-  const qemuVersion = await qemu.version()
-  say(`ready: Linux ${kernel.release}, QEMU ${qemuVersion}`)
-  const otherKernel = (wanted: string): Promise<BootableKernel> => bootable(root, projectRoot, wanted)
-  return { cache, projectRoot, root, qemu, qemuVersion, kernel, addon, guests, archives, otherKernel }
+  const qemu = new Qemu(root.path)
+  say(`ready: Linux ${kernel.release}, QEMU ${await qemu.version()}`)
+  return {
+    cache,
+    projectRoot,
+    root,
+    qemu,
+    kernel,
+    addon,
+    guests,
+    archives,
+    otherKernel: (wanted) => bootable(root, projectRoot, wanted),
+    backportsQemu: async () => new Qemu(await makeBackportsQemu(cache)),
+  }
 }
 
 /** Runs `cargo <args>` for this project in the tool root: for checks of the arm64 build. Returns cargo's stdout. */

@@ -43,13 +43,9 @@ export function writeProjectArchive(path: string, lab: Lab, contents: RunContent
   archive.close()
 }
 
-// Sources of tests are there compiled, in build/; what is left of __test__ are fixtures.
+// TypeScript is there compiled, in build/; what is left of __test__ are fixtures.
 function isUselessInLab(name: string): boolean {
-  return (
-    name === 'node_modules' ||
-    /\.(tsbuildinfo|d\.ts|d\.ts\.map|S|inc|md)$/.test(name) ||
-    /(?<!\.d)\.ts$/.test(name)
-  )
+  return name === 'node_modules' || /\.(tsbuildinfo|ts|d\.ts\.map|S|inc|md)$/.test(name)
 }
 
 function commandScript({ command, env }: RunContents): string {

@@ -1,9 +1,9 @@
 import type { ChildProcess } from 'node:child_process'
+import { join } from 'node:path'
 import type { Readable } from 'node:stream'
 import { startChild } from './children.ts'
 import { run } from './command.ts'
 import { LabError } from './errors.ts'
-import type { ToolRoot } from './tool-root.ts'
 
 /** The machine that QEMU emulates, and what boots on it. */
 export interface Machine {
@@ -29,35 +29,30 @@ export interface RunningMachine {
   readonly complaints: Readable
 }
 
-/** The QEMU of a tool root, started from outside through the root's own dynamic loader. */
+/** The QEMU of a Debian root, started from outside through the root's own dynamic loader. */
 export class Qemu {
   readonly #program: string
-  readonly #prefix: readonly string[]
+  readonly #command: readonly string[]
+  readonly #data: string
 
-  constructor(root: ToolRoot) {
-    const [libraries, loader] =
-      process.arch === 'arm64'
-        ? ['aarch64-linux-gnu', 'usr/lib/ld-linux-aarch64.so.1']
-        : ['x86_64-linux-gnu', 'usr/lib64/ld-linux-x86-64.so.2']
-    this.#program = root.host(loader)
-    this.#prefix = [
-      '--library-path',
-      root.host(`usr/lib/${libraries}`),
-      root.host('usr/bin/qemu-system-aarch64'),
-      '-L',
-      root.host('usr/share/qemu'),
-    ]
+  constructor(rootFolder: string) {
+    const machine = process.arch === 'arm64' ? 'aarch64' : 'x86_64'
+    const libraries = join(rootFolder, 'usr/lib', `${machine}-linux-gnu`)
+    const loader = machine === 'aarch64' ? 'ld-linux-aarch64.so.1' : 'ld-linux-x86-64.so.2'
+    this.#program = join(libraries, loader)
+    this.#command = ['--library-path', libraries, join(rootFolder, 'usr/bin/qemu-system-aarch64')]
+    this.#data = join(rootFolder, 'usr/share/qemu')
   }
 
   /** QEMU's version, such as `10.0.13`. */
   async version(): Promise<string> {
-    const text = await run(this.#program, [...this.#prefix.slice(0, 3), '--version'])
+    const text = await run(this.#program, [...this.#command, '--version'])
     return /version (\S+)/.exec(text)?.[1] ?? text.trim()
   }
 
   /** Boots a machine. */
   start(machine: Machine): RunningMachine {
-    const child = startChild(this.#program, [...this.#prefix, ...machineArgs(machine)], {
+    const child = startChild(this.#program, [...this.#command, '-L', this.#data, ...machineArgs(machine)], {
       stdio: ['ignore', 'ignore', 'pipe', 'pipe', 'pipe', 'pipe'],
     })
     return {

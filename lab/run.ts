@@ -21,6 +21,8 @@ export interface LabCommand {
   readonly memoryMiB?: number
   /** Kernel for this run alone, by version (`'6.12'`); default the lab's. */
   readonly kernel?: string
+  /** QEMU of Debian's release or of its backports, which knows newer CPU models; default the release's. */
+  readonly qemu?: 'release' | 'backports'
   /** Counts instructions instead of time: slow, one CPU, and the same in every run. */
   readonly icount?: boolean
   /** Limit from the start of QEMU to its end, in milliseconds. */
@@ -55,13 +57,15 @@ export interface LabResult {
 export async function runInLab(lab: Lab, options: LabCommand): Promise<LabResult> {
   checkOptions(options)
   const kernel = options.kernel === undefined ? lab.kernel : await lab.otherKernel(options.kernel)
+  const qemu = options.qemu === 'backports' ? await lab.backportsQemu() : lab.qemu
+  const qemuVersion = await qemu.version()
   const folder = new RunFolder(lab.cache.runs)
   let finished = false
   try {
     const { command, env = {}, files = [] } = options
     folder.writeInitrd(lab, { command, env, files, module: kernel.module })
     const began = performance.now()
-    const machine = lab.qemu.start({
+    const machine = qemu.start({
       image: kernel.image,
       initrd: folder.initrd,
       cpu: options.cpu ?? 'neoverse-n1',
@@ -82,7 +86,7 @@ export async function runInLab(lab: Lab, options: LabCommand): Promise<LabResult
       ]
       throw new LabError(
         code,
-        `Expected \`${command.join(' ')}\` to finish in the lab (Linux ${kernel.release}, QEMU ${lab.qemuVersion}) but ${reason.trimEnd()}\n` +
+        `Expected \`${command.join(' ')}\` to finish in the lab (Linux ${kernel.release}, QEMU ${qemuVersion}) but ${reason.trimEnd()}\n` +
           `Console log: ${folder.consolePath}`,
         { consolePath: folder.consolePath },
       )
@@ -95,7 +99,7 @@ export async function runInLab(lab: Lab, options: LabCommand): Promise<LabResult
       stderr: end.stderr,
       console,
       kernelVersion: end.kernelVersion,
-      qemuVersion: lab.qemuVersion,
+      qemuVersion,
       seconds: secondsSince(began),
     }
   } finally {

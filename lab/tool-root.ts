@@ -78,6 +78,23 @@ export async function makeToolRoot(cache: Cache): Promise<ToolRoot> {
   return new ToolRoot(path, cache)
 }
 
+/** Makes a root with nothing but the QEMU of Debian's backports: newer CPU models. Returns its folder. */
+export async function makeBackportsQemu(cache: Cache): Promise<string> {
+  const { suites, architectures } = toolPackages()
+  const wanted: Bootstrap = {
+    suites,
+    architectures: architectures.slice(0, 1),
+    packages: [
+      `qemu-system-arm/${suites[1]}`,
+      `qemu-system-common/${suites[1]}`,
+      `qemu-system-data/${suites[1]}`,
+    ],
+  }
+  return await cache.artefact('qemu-backports', { ...wanted, format: 1 }, (folder) =>
+    bootstrap(folder, wanted),
+  )
+}
+
 function toolPackages(): Bootstrap {
   if (process.platform !== 'linux') {
     throw new LabError('missing-tool', `Expected Linux for the lab but received ${process.platform}`)
