@@ -1,0 +1,363 @@
+import type { MemoryFailureEvent, SimulatedStep, Vm, VmEvent, VmExit, VmOptions } from 'seawall'
+
+/** What a guest's own handler read in its registers, from the line it printed. */
+export interface GuestException {
+  /** The offset from VBAR_EL1 it was taken to. */
+  vector: bigint
+  esr: bigint
+  far: bigint
+  spsr: bigint
+}
+
+/** Part of an event: what is named must be equal. */
+type Like<T> = { [Key in keyof T]?: T[Key] extends object | null ? Like<NonNullable<T[Key]>> | null : T[Key] }
+
+/** One behaviour, shown by a micro-guest under KVM and by a script on the simulator, with one expectation for both. */
+export interface Behaviour {
+  /** The claim. */
+  name: string
+  /** The micro-guest, `__test__/guests/<guest>.S`. */
+  guest: string
+  /** The injector's rule for the page at 0x80100000, without id, tgid and addresses; none where the page is good. */
+  arm?: string
+  /** The same guest as the simulator plays it. */
+  script: SimulatedStep[][]
+  options?: Pick<VmOptions, 'memoryFailure' | 'capabilities' | 'vcpus'>
+  /** What the owner does while the guest runs. */
+  act?: (vm: Vm, next: (type: VmEvent['type']) => Promise<VmEvent>) => Promise<void>
+  exit: VmExit
+  failures: Like<MemoryFailureEvent>[]
+  exceptions: Partial<GuestException>[]
+  unclaimed?: Like<Extract<VmEvent, { type: 'unclaimed-access' }>>[]
+  /** Lines that the guest prints, besides its exceptions. */
+  lines?: string[]
+}
+
+const PAGE = 0x8010_0000n
+const ACCESS = 0x8010_0010n
+/** EL1h, SError unmasked; EL0t, SError unmasked: what the guests run in. */
+const EL1 = 0x2c5n
+const EL0 = 0x2c0n
+const PC = 0x8000_0040n
+
+const ready: SimulatedStep = { step: 'print', text: 'ready\n' }
+const exception: SimulatedStep = {
+  step: 'print',
+  text: 'exception vector={pc} esr={esr_el1} far={far_el1} elr={elr_el1} spsr={spsr_el1}\n',
+}
+const done: SimulatedStep[] = [{ step: 'print', text: 'done\n' }, { step: 'shutdown' }]
+
+function sea(esr: bigint, pstate: bigint, more: { far?: bigint; gpa?: bigint | null } = {}): SimulatedStep {
+  return { step: 'sea', esr, pstate, pc: PC, far: ACCESS, gpa: PAGE, ...more }
+}
+
+/** A guest that consumes one error, reports its exception and finishes. */
+function oneAbort(abort: SimulatedStep): SimulatedStep[][] {
+  return [[ready, abort, exception, ...done]]
+}
+
+const shutdown: VmExit = { reason: 'shutdown', vcpu: 0 }
+const stoppedByPolicy: VmExit = { reason: 'policy', vcpu: 0 }
+const injected = { action: 'inject', severity: 'recoverable', decidedBy: 'policy', recipient: 'guest' } as const
+const restored = { method: 'vcpu-events+registers', result: 'ok' } as const
+const byKernel = { method: 'vcpu-events', result: 'ok' } as const
+
+/** One abort, from the exit's fields to what the guest's handler reads. */
+function containedAbort(options: {
+  name: string
+  guest: string
+  arm: string
+  user?: boolean
+  exitEsr: bigint
+  guestEsr: bigint
+  gva?: bigint | null
+  gpa?: bigint | null
+  guestFar?: bigint
+  abort: Like<NonNullable<MemoryFailureEvent['abort']>>
+  method?: 'vcpu-events' | 'vcpu-events+registers'
+  lines?: string[]
+}): Behaviour {
+  const { user = false, exitEsr, guestEsr, gva = ACCESS, gpa = PAGE, guestFar = gva ?? 0n } = options
+  const pstate = user ? EL0 : EL1
+  const injection = { ...(options.method === 'vcpu-events' ? byKernel : restored), esr: guestEsr }
+  return {
+    name: options.name,
+    guest: options.guest,
+    arm: options.arm,
+    script: oneAbort(sea(exitEsr, pstate, { far: gva ?? 0xdead_beefn, gpa })),
+    exit: shutdown,
+    failures: [
+      {
+        ...injected,
+        source: 'sea',
+        vcpu: 0,
+        abort: { esr: exitEsr, ...options.abort },
+        gva,
+        gpa,
+        consumer: { mode: user ? 'user' : 'kernel', pstate },
+        page: gpa === null ? null : { gpa: PAGE, size: 4096, first: true, hits: 1, state: 'poisoned' },
+        injection,
+        ledger: { distinctPages: gpa === null ? 0 : 1, total: 1 },
+        flags: { actionRequired: true, recursive: false },
+      },
+    ],
+    exceptions: [{ vector: user ? 0x400n : 0x200n, esr: guestEsr, far: guestFar, spsr: pstate }],
+    lines: ['ready', 'done'],
+  }
+}
+
+/** Every behaviour that KVM and the simulator share. */
+export const behaviours: Behaviour[] = [
+  containedAbort({
+    name: 'a read at EL1 is contained',
+    guest: 'read-el1',
+    arm: 'fsc=0x10',
+    exitEsr: 0x9200_0010n,
+    guestEsr: 0x9600_0010n,
+    abort: { kind: 'data', cause: 'external', set: 'uer', write: false, walkLevel: null, externalType: false },
+    method: 'vcpu-events',
+  }),
+  containedAbort({
+    name: 'a read at EL0 is contained',
+    guest: 'read-el0',
+    arm: 'fsc=0x10',
+    user: true,
+    exitEsr: 0x9200_0010n,
+    guestEsr: 0x9200_0010n,
+    abort: { kind: 'data', write: false },
+    method: 'vcpu-events',
+  }),
+  containedAbort({
+    name: 'a write at EL1 keeps its direction, which the kernel drops',
+    guest: 'write-el1',
+    arm: 'fsc=0x10',
+    exitEsr: 0x9200_0050n,
+    guestEsr: 0x9600_0050n,
+    abort: { kind: 'data', write: true },
+  }),
+  containedAbort({
+    name: 'a write at EL0 keeps its direction',
+    guest: 'write-el0',
+    arm: 'fsc=0x10',
+    user: true,
+    exitEsr: 0x9200_0050n,
+    guestEsr: 0x9200_0050n,
+    abort: { kind: 'data', write: true },
+  }),
+  containedAbort({
+    name: 'FnV set means no gva, and the guest reads FnV',
+    guest: 'read-el1',
+    arm: 'fsc=0x10 fnv=1 ea=1 far=0xdeadbeef',
+    exitEsr: 0x9200_0610n,
+    guestEsr: 0x9600_0610n,
+    gva: null,
+    gpa: null,
+    abort: { set: 'uer', externalType: true },
+  }),
+  containedAbort({
+    name: 'FnV set with a known page still names the page',
+    guest: 'read-el0',
+    arm: 'fsc=0x18 fnv=1 gpa=1 far=0xdeadbeef',
+    user: true,
+    exitEsr: 0x9200_0418n,
+    guestEsr: 0x9200_0418n,
+    gva: null,
+    abort: { cause: 'parity-ecc', set: 'unknown' },
+  }),
+  containedAbort({
+    name: 'GPA_VALID clear means no gpa',
+    guest: 'read-el1',
+    arm: 'fsc=0x10 gpa=0',
+    exitEsr: 0x9200_0010n,
+    guestEsr: 0x9600_0010n,
+    gpa: null,
+    abort: { cause: 'external' },
+    method: 'vcpu-events',
+  }),
+  containedAbort({
+    name: 'a restartable error is contained and keeps its severity',
+    guest: 'read-el1',
+    arm: 'fsc=0x10 set=3',
+    exitEsr: 0x9200_1810n,
+    guestEsr: 0x9600_1810n,
+    abort: { set: 'ueo' },
+  }),
+  containedAbort({
+    name: 'an abort on a table walk keeps its level',
+    guest: 'read-el1',
+    arm: 'fsc=0x16',
+    exitEsr: 0x9200_0016n,
+    guestEsr: 0x9600_0016n,
+    gpa: null,
+    abort: { cause: 'external-table-walk', walkLevel: 2, set: 'unknown' },
+  }),
+  containedAbort({
+    name: 'an instruction fetch at EL1 becomes an instruction abort',
+    guest: 'fetch-el1',
+    arm: 'fsc=0x10',
+    exitEsr: 0x8200_0010n,
+    guestEsr: 0x8600_0010n,
+    gva: PAGE,
+    abort: { kind: 'instruction', write: null },
+  }),
+  containedAbort({
+    name: 'an instruction fetch at EL0 becomes an instruction abort',
+    guest: 'fetch-el0',
+    arm: 'fsc=0x10 set=3',
+    user: true,
+    exitEsr: 0x8200_1810n,
+    guestEsr: 0x8200_1810n,
+    gva: PAGE,
+    abort: { kind: 'instruction', set: 'ueo' },
+  }),
+  ...([
+    ['an uncontainable error stops the VM', 2, 'uc'],
+    ['an error of reserved severity stops the VM', 1, 'reserved'],
+  ] as const).map(
+    ([name, set, word]): Behaviour => ({
+      name,
+      guest: 'read-el1',
+      arm: `fsc=0x10 set=${set}`,
+      script: oneAbort(sea(0x9200_0010n | (BigInt(set) << 11n), EL1)),
+      exit: stoppedByPolicy,
+      failures: [{ action: 'stop', severity: 'fatal', injection: null, abort: { set: word } }],
+      exceptions: [],
+      lines: ['ready'],
+    }),
+  ),
+  {
+    name: 'a second hit on a page is the same page',
+    guest: 'read-twice',
+    arm: 'fsc=0x10',
+    script: [
+      [
+        ready,
+        sea(0x9200_0010n, EL1),
+        exception,
+        { step: 'sea', esr: 0x9200_0010n, pstate: EL1, pc: PC + 0x40n, far: 0x8010_0030n, gpa: PAGE },
+        exception,
+        ...done,
+      ],
+    ],
+    exit: shutdown,
+    failures: [
+      { page: { first: true, hits: 1 }, ledger: { distinctPages: 1, total: 1 } },
+      { page: { first: false, hits: 2 }, ledger: { distinctPages: 1, total: 2 }, flags: { recursive: false } },
+    ],
+    exceptions: [{ far: ACCESS }, { far: 0x8010_0030n }],
+    lines: ['ready', 'done'],
+  },
+  {
+    name: 'with the capability off the kernel makes an SError of the abort, and nothing is reported',
+    guest: 'read-el1',
+    arm: 'fsc=0x10',
+    script: [[ready, sea(0x9200_0010n, EL1), exception, { step: 'shutdown' }]],
+    options: { capabilities: { armSeaToUser: false } },
+    exit: shutdown,
+    failures: [],
+    exceptions: [{ vector: 0x380n, esr: 0xbf00_0000n, spsr: EL1 }],
+    lines: ['ready'],
+  },
+  {
+    name: 'a paused VM shows its registers, and going on injects the abort that waited',
+    guest: 'read-el0',
+    arm: 'fsc=0x10 fnv=1 far=0xdeadbeef',
+    script: oneAbort(sea(0x9200_0410n, EL0, { far: 0xdead_beefn, gpa: null })),
+    options: { memoryFailure: { recoverable: 'pause' } },
+    act: async (vm, next) => {
+      const failure = await next('memory-failure')
+      if (failure.type !== 'memory-failure') throw new Error('unreachable')
+      await paused(vm, next)
+      const pc = await vm.vcpus[0]?.getRegister('pc')
+      if (pc !== failure.consumer?.pc) throw new Error(`pc ${pc} is not where the error was consumed`)
+      await vm.resume()
+    },
+    exit: shutdown,
+    failures: [{ action: 'pause', injection: null, consumer: { mode: 'user' } }],
+    exceptions: [{ vector: 0x400n, esr: 0x9200_0410n, far: 0n }],
+    lines: ['ready', 'done'],
+  },
+  {
+    name: "the kernel's own injection drops FnV, EA and SET and leaves a stale FAR",
+    guest: 'read-el1',
+    arm: 'fsc=0x10 fnv=1 ea=1 set=3 far=0xdeadbeef',
+    script: oneAbort(sea(0x9200_1e10n, EL1, { far: 0xdead_beefn, gpa: null })),
+    options: { memoryFailure: { recoverable: 'pause' } },
+    act: async (vm, next) => {
+      await paused(vm, next)
+      const injection = await vm.vcpus[0]?.injectDataAbort({ fidelity: 'kvm' })
+      if (injection?.method !== 'vcpu-events') throw new Error(`injected by ${injection?.method}`)
+      await vm.resume()
+    },
+    exit: shutdown,
+    failures: [{ action: 'pause', gva: null, abort: { set: 'ueo', externalType: true } }],
+    exceptions: [{ esr: 0x9600_0010n, far: 0xdead_beefn }],
+    lines: ['ready', 'done'],
+  },
+  {
+    name: 'a load from where nothing is gets an external abort',
+    guest: 'mmio-hole',
+    script: [[ready, { step: 'mmio-read', gpa: 0x1000_0000n, size: 8 }, exception, ...done]],
+    exit: shutdown,
+    failures: [],
+    unclaimed: [{ kind: 'mmio', vcpu: 0, gpa: 0x1000_0000n, write: false, action: 'abort' }],
+    exceptions: [{ far: 0x1000_0000n }],
+    lines: ['ready', 'done'],
+  },
+  {
+    name: 'a store to where nothing is gets an external abort that says write',
+    guest: 'mmio-write',
+    script: [[ready, { step: 'mmio-write', gpa: 0x1000_0000n, data: new Uint8Array(8) }, exception, ...done]],
+    exit: shutdown,
+    failures: [],
+    unclaimed: [{ kind: 'mmio', gpa: 0x1000_0000n, write: true }],
+    exceptions: [{ far: 0x1000_0000n }],
+    lines: ['ready', 'done'],
+  },
+  {
+    name: 'an access without a syndrome gets an external abort',
+    guest: 'nisv',
+    script: [[ready, { step: 'nisv', gpa: 0x1000_0000n, iss: 5n }, exception, ...done]],
+    exit: shutdown,
+    failures: [],
+    unclaimed: [{ kind: 'nisv', gpa: 0x1000_0000n, write: false }],
+    exceptions: [{ far: 0x1000_0000n }],
+    lines: ['ready', 'done'],
+  },
+  {
+    name: 'a guest that runs for ever is stopped',
+    guest: 'spin',
+    script: [[ready, { step: 'spin' }]],
+    act: async (vm) => void (await vm.stop()),
+    exit: { reason: 'requested', vcpu: null },
+    failures: [],
+    exceptions: [],
+  },
+  {
+    name: 'a paused guest goes on and is stopped',
+    guest: 'spin',
+    script: [[ready, { step: 'spin' }]],
+    act: async (vm) => {
+      await vm.pause()
+      if (vm.state !== 'paused') throw new Error(`paused, and ${vm.state}`)
+      await vm.resume()
+      await vm.stop()
+    },
+    exit: { reason: 'requested', vcpu: null },
+    failures: [],
+    exceptions: [],
+  },
+  {
+    name: 'a reset ends the VM',
+    guest: 'reset',
+    script: [[ready, { step: 'reset' }]],
+    exit: { reason: 'reset', vcpu: 0 },
+    failures: [],
+    exceptions: [],
+    lines: ['ready'],
+  },
+]
+
+async function paused(vm: Vm, next: (type: VmEvent['type']) => Promise<VmEvent>): Promise<void> {
+  while (vm.state !== 'paused') await next('state-changed')
+}
