@@ -6,12 +6,19 @@ import { CargoWorkspace } from './cargo.ts'
 import { makeDependencyArchive } from './dependency-archive.ts'
 import { makeGuests } from './guests.ts'
 import { type LabKernel, makeKernel } from './kernel.ts'
+import { makeKernelHeaders } from './kernel-headers.ts'
 import { makeModule } from './module.ts'
 import { makeNodeRuntime } from './node-runtime.ts'
 import { say } from './progress.ts'
 import { findProjectRoot } from './project.ts'
 import { Qemu } from './qemu.ts'
 import { makeBackportsQemu, makeToolRoot, type ToolRoot } from './tool-root.ts'
+
+export { LabError, type LabErrorCode } from './errors.ts'
+export { assembleGuests } from './guests.ts'
+export type { LabFile } from './project-archive.ts'
+export { type LabCommand, type LabResult, runInLab } from './run.ts'
+export { ThisMachine } from './workshop.ts'
 
 /** Choices of a set-up; all have defaults. */
 export interface LabOptions {
@@ -38,6 +45,8 @@ export interface Lab {
   readonly root: ToolRoot
   readonly qemu: Qemu
   readonly kernel: BootableKernel
+  /** Include folder with the kernel's user-space headers for arm64. */
+  readonly kernelHeaders: string
   /** The addon for arm64; null when the set-up was told to leave it out. */
   readonly addon: string | null
   /** Folder of the micro-guests, `<name>.bin`. */
@@ -56,6 +65,7 @@ export async function setUpLab(options: LabOptions = {}): Promise<Lab> {
   const cache = new Cache(options.cacheFolder)
   const root = await makeToolRoot(cache)
   const kernel = await bootable(root, projectRoot, options.kernel)
+  const kernelHeaders = await makeKernelHeaders(root, kernel)
   const node = await makeNodeRuntime(cache)
   const archives = [
     await makeBaseArchive(root, node, join(projectRoot, 'lab', 'init')),
@@ -71,6 +81,7 @@ export async function setUpLab(options: LabOptions = {}): Promise<Lab> {
     root,
     qemu,
     kernel,
+    kernelHeaders,
     addon,
     guests,
     archives,
