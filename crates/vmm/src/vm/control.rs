@@ -13,16 +13,28 @@ use crate::vm::Shared;
 use crate::vm::message::{Message, Reply};
 use crate::vm::state::{ClosedVm, ExitReason, VmExit, VmState};
 
-/// How long a vCPU may take to leave the guest. The kernel does it at once; a thread that does not is lost.
-const PARK_LIMIT: Duration = Duration::from_secs(10);
-/// How often a vCPU that has not left the guest is kicked again.
-const KICK_INTERVAL: Duration = Duration::from_millis(100);
+/// How long the control thread waits for a vCPU.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    /// To leave the guest, or to end. The kernel does it at once; a thread that does not is lost.
+    park: Duration,
+    /// Before one that has not left the guest is kicked again.
+    kick: Duration,
+}
+
+impl Limits {
+    pub(super) const DEFAULT: Self = Self {
+        park: Duration::from_secs(10),
+        kick: Duration::from_millis(100),
+    };
+}
 
 /// The owner of a virtual machine's state.
 pub(super) struct Control {
     vcpus: Vec<VcpuThread>,
     vm: Option<VmFd>,
     shared: Arc<Shared>,
+    limits: Limits,
     /// Per vCPU, whether it is in the guest or on its way to park.
     running: Vec<bool>,
     goal: Option<Goal>,
@@ -44,12 +56,13 @@ enum Destination {
 }
 
 impl Control {
-    pub(super) fn new(vcpus: Vec<VcpuThread>, vm: Option<VmFd>, shared: Arc<Shared>) -> Self {
+    pub(super) fn new(vcpus: Vec<VcpuThread>, vm: Option<VmFd>, shared: Arc<Shared>, limits: Limits) -> Self {
         Self {
             running: vec![false; vcpus.len()],
             vcpus,
             vm,
             shared,
+            limits,
             goal: None,
             exit: None,
             exit_replies: Vec::new(),
@@ -58,11 +71,12 @@ impl Control {
         }
     }
 
-    /// Serves messages until the virtual machine is closed, or until its handle is gone, which closes it too.
+    /// Serves messages until the virtual machine is closed, or until its handle is gone, which closes it too. What is
+    /// sent later is dropped, and thereby answered.
     pub(super) fn serve(mut self, inbox: &mpsc::Receiver<Message>) {
         while self.state() != VmState::Closed {
             let message = match self.goal {
-                Some(_) => inbox.recv_timeout(KICK_INTERVAL),
+                Some(_) => inbox.recv_timeout(self.limits.kick),
                 None => inbox.recv().map_err(mpsc::RecvTimeoutError::from),
             };
             match message {
@@ -73,13 +87,6 @@ impl Control {
             }
             if !self.close_replies.is_empty() && self.is_parked_for_good() {
                 self.close(inbox);
-            }
-        }
-        // What was sent while we closed gets its answer.
-        for message in inbox.try_iter() {
-            match message {
-                Message::Close(reply) => reply(Ok(self.shared.state.closed())),
-                message => message.refuse(|operation| VmError::Closed { operation }),
             }
         }
     }
@@ -212,13 +219,13 @@ impl Control {
         let (Some(goal), Some(stuck)) = (&self.goal, stuck) else {
             return;
         };
-        if goal.since.elapsed() < PARK_LIMIT {
+        if goal.since.elapsed() < self.limits.park {
             return self.kick_running();
         }
         let vcpu = u32::try_from(stuck).unwrap_or(u32::MAX);
         let error = VmError::VcpuStuck {
             vcpu,
-            seconds: PARK_LIMIT.as_secs(),
+            seconds: self.limits.park.as_secs(),
         };
         self.shared.outbox.push(EventKind::VcpuFailed {
             vcpu,
@@ -236,6 +243,10 @@ impl Control {
     fn parked(&mut self, vcpu: u32, reason: ParkReason) {
         if let Some(running) = self.running.get_mut(vcpu as usize) {
             *running = false;
+        }
+        if self.exit.is_some() {
+            // A vCPU that was given up parks after all. How the machine ended is settled and told.
+            return;
         }
         let ended = |reason| VmExit {
             reason,
@@ -337,8 +348,9 @@ impl Control {
 
     /// Gives everything back: threads, vCPUs, the VM, and guest memory last.
     fn close(&mut self, inbox: &mpsc::Receiver<Message>) {
+        // Dropped, and thereby answered, when this has ended.
         let mut late = Vec::new();
-        let deadline = Instant::now() + PARK_LIMIT;
+        let deadline = Instant::now() + self.limits.park;
         for vcpu in &self.vcpus {
             vcpu.mailbox.request_quit();
             drop(vcpu.kicker.kick());
@@ -386,12 +398,6 @@ impl Control {
         });
         for reply in self.close_replies.drain(..) {
             reply(Ok(closed));
-        }
-        for message in late {
-            match message {
-                Message::Close(reply) => reply(Ok(closed)),
-                message => message.refuse(|operation| VmError::Closed { operation }),
-            }
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::event::{Outbox, Wake};
 use crate::options::VmOptions;
 use crate::sea::Ledger;
 use crate::vcpu::{self, ParkReason, RunContext, VcpuThread};
-use crate::vm::control::Control;
+use crate::vm::control::{Control, Limits};
 use crate::vm::message::Message;
 use crate::vm::state::StateCell;
 use crate::vm::{Resources, Shared, Vm};
@@ -88,7 +88,8 @@ fn create(
         outbox,
         resources: RwLock::new(Some(Resources { memory, context })),
     });
-    Ok((Control::new(threads, machine.vm, Arc::clone(&shared)), shared))
+    let control = Control::new(threads, machine.vm, Arc::clone(&shared), Limits::DEFAULT);
+    Ok((control, shared))
 }
 
 fn quit(threads: Vec<VcpuThread>) {

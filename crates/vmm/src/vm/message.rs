@@ -30,20 +30,34 @@ pub(crate) enum Message {
     },
 }
 
-impl Message {
-    /// Answers the message with an error made of the operation's name.
-    pub(super) fn refuse(self, error: impl FnOnce(&'static str) -> VmError) {
-        match self {
-            Self::Parked { .. } | Self::Ended => {}
-            Self::Start(reply) => reply(Err(error("start()"))),
-            Self::Pause(reply) => reply(Err(error("pause()"))),
-            Self::Resume(reply) => reply(Err(error("resume()"))),
-            Self::Stop(reply) => reply(Err(error("stop()"))),
-            Self::Wait(reply) => reply(Err(error("wait()"))),
-            Self::Close(reply) => reply(Err(error("close()"))),
-            Self::Vcpu {
-                operation, command, ..
-            } => command.refuse(error(operation)),
+/// Makes a reply that is answered in any case: dropped unused, it says that the virtual machine is closed.
+///
+/// A message may reach the control thread's inbox just as that thread ends, and nobody takes it out any more.
+pub(super) fn answered<T: 'static>(operation: &'static str, reply: Reply<T>) -> Reply<T> {
+    let mut answer = Answer {
+        reply: Some(reply),
+        operation,
+    };
+    Box::new(move |result| answer.give(result))
+}
+
+struct Answer<T> {
+    reply: Option<Reply<T>>,
+    operation: &'static str,
+}
+
+impl<T> Answer<T> {
+    fn give(&mut self, result: Result<T, VmError>) {
+        if let Some(reply) = self.reply.take() {
+            reply(result);
         }
+    }
+}
+
+impl<T> Drop for Answer<T> {
+    fn drop(&mut self) {
+        self.give(Err(VmError::Closed {
+            operation: self.operation,
+        }));
     }
 }

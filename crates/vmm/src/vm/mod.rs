@@ -30,6 +30,7 @@ use state::StateCell;
 
 pub(crate) use message::Message;
 pub use message::Reply;
+use message::answered;
 pub use state::{ClosedVm, ExitReason, VmExit, VmState};
 
 /// A virtual machine. Every operation is asynchronous: its answer goes to a [`Reply`], on another thread.
@@ -114,44 +115,47 @@ impl Vm {
     }
 
     fn send(&self, message: Message) {
-        // The control thread is gone once the VM is closed.
-        if let Err(mpsc::SendError(message)) = self.control.send(message) {
-            message.refuse(|operation| VmError::Closed { operation });
-        }
+        // The control thread is gone once the VM is closed; a message that is dropped says so.
+        drop(self.control.send(message));
     }
 
     /// Lets the vCPUs run. Only from [`VmState::Created`].
     pub fn start(&self, reply: Reply<()>) {
-        self.send(Message::Start(reply));
+        self.send(Message::Start(answered("start()", reply)));
     }
 
     /// Takes every vCPU out of the guest. Only from [`VmState::Running`].
     pub fn pause(&self, reply: Reply<()>) {
-        self.send(Message::Pause(reply));
+        self.send(Message::Pause(answered("pause()", reply)));
     }
 
     /// Lets the vCPUs go on; aborts that wait are injected first. Only from [`VmState::Paused`].
     pub fn resume(&self, reply: Reply<()>) {
-        self.send(Message::Resume(reply));
+        self.send(Message::Resume(answered("resume()", reply)));
     }
 
     /// Ends the virtual machine and says how it ended; at once where it has ended already.
     pub fn stop(&self, reply: Reply<VmExit>) {
-        self.send(Message::Stop(reply));
+        self.send(Message::Stop(answered("stop()", reply)));
     }
 
     /// Answers when the virtual machine has ended, with how.
     pub fn wait(&self, reply: Reply<VmExit>) {
-        self.send(Message::Wait(reply));
+        self.send(Message::Wait(answered("wait()", reply)));
     }
 
     /// Ends the virtual machine and gives everything back. Answers also where it was closed before.
     pub fn close(&self, reply: Reply<ClosedVm>) {
-        match self.control.send(Message::Close(reply)) {
-            Ok(()) => {}
-            Err(mpsc::SendError(Message::Close(reply))) => reply(Ok(self.shared.state.closed())),
-            Err(mpsc::SendError(_)) => {}
-        }
+        let shared = Arc::clone(&self.shared);
+        let reply: Reply<ClosedVm> = Box::new(move |result| {
+            reply(match result {
+                Err(VmError::Closed { .. }) if shared.state.get() == VmState::Closed => {
+                    Ok(shared.state.closed())
+                }
+                result => result,
+            });
+        });
+        self.send(Message::Close(answered("close()", reply)));
     }
 
     /// Closes the virtual machine and waits for it, at most `limit`. Says whether it closed in time.
@@ -165,7 +169,9 @@ impl Vm {
     /// Reads a register of a vCPU that does not run, by its Arm name in lower case.
     pub fn get_register(&self, vcpu: u32, name: &str, reply: Reply<u64>) {
         match RegId::by_name(name) {
-            Some(register) => self.command(vcpu, "getRegister()", VcpuCommand::GetRegister(register, reply)),
+            Some(register) => self.command(vcpu, "getRegister()", reply, |reply| {
+                VcpuCommand::GetRegister(register, reply)
+            }),
             None => reply(Err(VmError::NoSuchRegister {
                 name: name.to_owned(),
             })),
@@ -175,11 +181,9 @@ impl Vm {
     /// Writes a register of a vCPU that does not run, by its Arm name in lower case.
     pub fn set_register(&self, vcpu: u32, name: &str, value: u64, reply: Reply<()>) {
         match RegId::by_name(name) {
-            Some(register) => self.command(
-                vcpu,
-                "setRegister()",
-                VcpuCommand::SetRegister(register, value, reply),
-            ),
+            Some(register) => self.command(vcpu, "setRegister()", reply, |reply| {
+                VcpuCommand::SetRegister(register, value, reply)
+            }),
             None => reply(Err(VmError::NoSuchRegister {
                 name: name.to_owned(),
             })),
@@ -188,18 +192,22 @@ impl Vm {
 
     /// Injects a data abort into a vCPU that does not run and whose last exit was an access.
     pub fn inject_data_abort(&self, vcpu: u32, fidelity: Fidelity, reply: Reply<Injection>) {
-        self.command(
-            vcpu,
-            "injectDataAbort()",
-            VcpuCommand::InjectDataAbort(fidelity, reply),
-        );
+        self.command(vcpu, "injectDataAbort()", reply, |reply| {
+            VcpuCommand::InjectDataAbort(fidelity, reply)
+        });
     }
 
-    fn command(&self, vcpu: u32, operation: &'static str, command: VcpuCommand) {
+    fn command<T: 'static>(
+        &self,
+        vcpu: u32,
+        operation: &'static str,
+        reply: Reply<T>,
+        command: impl FnOnce(Reply<T>) -> VcpuCommand,
+    ) {
         self.send(Message::Vcpu {
             vcpu,
             operation,
-            command,
+            command: command(answered(operation, reply)),
         });
     }
 
