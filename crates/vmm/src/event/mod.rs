@@ -95,6 +95,17 @@ pub struct Injection {
     pub error: Option<InjectionError>,
 }
 
+impl Injection {
+    /// Whether the vCPU is in the guest's handler now: also where its registers could not be completed after the kernel
+    /// had taken the exception.
+    pub(crate) const fn entered(&self) -> bool {
+        match (&self.error, self.method) {
+            (None, _) | (Some(_), InjectionMethod::VcpuEventsAndRegisters) => true,
+            (Some(_), InjectionMethod::VcpuEvents | InjectionMethod::Registers) => false,
+        }
+    }
+}
+
 /// How an exception was injected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum InjectionMethod {

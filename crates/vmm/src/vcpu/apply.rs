@@ -5,7 +5,9 @@
 //! again with what the processor reported. If the sentinel is still there the kernel did nothing and said success (it
 //! may, after an abort on a stage-1 table walk): then the whole entry is made of register writes.
 
-use seawall_arm64::{AbortKind, EntryState, Esr, Exception, FarUpdate, Gva, Pstate, take_exception};
+use seawall_arm64::{
+    AbortKind, EntryState, Esr, Exception, ExceptionEntry, FarUpdate, Gva, Pstate, take_exception,
+};
 use seawall_kvm::{Errno, KvmError, RegId, VcpuEvents};
 
 use crate::backend::VcpuBackend;
@@ -41,19 +43,16 @@ fn try_inject(vcpu: &mut dyn VcpuBackend, plan: &InjectionPlan) -> Result<(Injec
     let by_events = |error: KvmError| (InjectionMethod::VcpuEvents, InjectionError::from(error));
     let saved = vcpu.get_register(RegId::ESR_EL1).map_err(by_events)?;
     vcpu.set_register(RegId::ESR_EL1, SENTINEL).map_err(by_events)?;
-    let injected = vcpu
-        .set_events(VcpuEvents::ExternalDataAbort)
-        .and_then(|()| vcpu.get_register(RegId::ESR_EL1))
-        .map(|esr| {
-            if esr == SENTINEL {
-                None
-            } else {
-                Some(Esr::from_bits(esr))
-            }
-        });
-    if let Ok(Some(found)) = injected {
-        return finish_by_registers(vcpu, plan, found)
-            .map_err(|error| (InjectionMethod::VcpuEventsAndRegisters, error));
+    if vcpu.set_events(VcpuEvents::ExternalDataAbort).is_ok() {
+        // Where this cannot be read nobody knows whether the abort was taken, and a second one must not follow it.
+        let found = vcpu.get_register(RegId::ESR_EL1).map_err(by_events)?;
+        if found != SENTINEL {
+            return finish_by_registers(vcpu, plan, Esr::from_bits(found)).map_err(|error| {
+                // The abort was taken, so its handler reads at least what the kernel wrote.
+                drop(vcpu.set_register(RegId::ESR_EL1, found));
+                (InjectionMethod::VcpuEventsAndRegisters, error)
+            });
+        }
     }
     // The guest must not see the sentinel, whatever happens next.
     vcpu.set_register(RegId::ESR_EL1, saved).map_err(by_events)?;
@@ -100,6 +99,23 @@ fn enter_by_registers(
         // Only the kernel knows the address. What is not known must not be trusted.
         entry.esr_el1 = Esr::from_bits(entry.esr_el1.bits() | FNV);
     }
+    // A way that fails leaves the guest as it was.
+    let mut replaced = Vec::new();
+    let entered = write_entry(vcpu, &entry, &mut replaced);
+    if entered.is_err() {
+        for (register, value) in replaced.into_iter().rev() {
+            drop(vcpu.set_register(register, value));
+        }
+    }
+    entered.map(|()| (InjectionMethod::Registers, entry.esr_el1))
+}
+
+/// Writes the registers of an exception entry, and keeps what was in them in `replaced`.
+fn write_entry(
+    vcpu: &mut dyn VcpuBackend,
+    entry: &ExceptionEntry,
+    replaced: &mut Vec<(RegId, u64)>,
+) -> Result<(), InjectionError> {
     // PSTATE first: while it says AArch32, the kernel cuts PC and X0 to X14 to 32 bits on every write of a core register.
     for (register, value) in [
         (RegId::PSTATE, entry.pstate.bits()),
@@ -109,10 +125,10 @@ fn enter_by_registers(
         (RegId::ESR_EL1, entry.esr_el1.bits()),
         (RegId::FAR_EL1, entry.far_el1.map_or(0, Gva::bits)),
     ] {
+        replaced.push((register, vcpu.get_register(register)?));
         vcpu.set_register(register, value)?;
     }
-    verify(vcpu, entry.esr_el1)?;
-    Ok((InjectionMethod::Registers, entry.esr_el1))
+    verify(vcpu, entry.esr_el1)
 }
 
 fn verify(vcpu: &mut dyn VcpuBackend, expected: Esr) -> Result<(), InjectionError> {

@@ -84,6 +84,8 @@ impl VcpuPosition {
             });
         }
         loop {
+            // From here on the last exit is history, also where no other follows it.
+            self.last_exit = LastExit::None;
             let exit = match vcpu.run(std::mem::take(&mut self.entry)) {
                 Ok(exit) => exit,
                 Err(error) => return ParkReason::Failed(error.into()),
@@ -102,7 +104,6 @@ impl VcpuPosition {
         context: &RunContext,
         mailbox: &Mailbox,
     ) -> Option<ParkReason> {
-        self.last_exit = LastExit::None;
         match exit {
             VcpuExit::MmioWrite { gpa, data, len } => {
                 match context.bus.write(gpa.bits(), &data[..usize::from(len)]) {
@@ -260,7 +261,9 @@ impl VcpuPosition {
 
     fn inject_pending(&mut self, vcpu: &mut dyn VcpuBackend, fault: &SeaFault) -> Result<(), InjectionError> {
         self.last_injected = Some((fault.consumer.pc, fault.gpa));
-        let plan = sea::plan(fault.esr, fault.gva, fault.consumer.pstate, Fidelity::Restored);
+        // Not the consumer's: somebody may have written the registers since.
+        let pstate = Pstate::from_bits(vcpu.get_register(RegId::PSTATE)?);
+        let plan = sea::plan(fault.esr, fault.gva, pstate, Fidelity::Restored);
         inject(vcpu, &plan).error.map_or(Ok(()), Err)
     }
 
@@ -275,17 +278,16 @@ impl VcpuPosition {
             operation: OPERATION,
             last_exit,
         };
-        let (esr, gva) = match std::mem::take(&mut self.last_exit) {
+        let (esr, gva) = match self.last_exit {
             LastExit::Access { esr, gva } => (esr, gva),
             LastExit::None => return Err(invalid("no exit, or an interruption")),
-            other @ LastExit::Other(what) => {
-                self.last_exit = other;
-                return Err(invalid(what));
-            }
+            LastExit::Other(what) => return Err(invalid(what)),
         };
         let pstate = Pstate::from_bits(vcpu.get_register(RegId::PSTATE)?);
         let injection = inject(vcpu, &sea::plan(esr, gva, pstate, fidelity));
-        if injection.error.is_none() {
+        if injection.entered() {
+            // An access aborts once.
+            self.last_exit = LastExit::None;
             self.pending = None;
         }
         Ok(injection)
