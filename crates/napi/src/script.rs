@@ -44,6 +44,13 @@ pub enum NativeStep {
         name: String,
         value: BigInt,
     },
+    RefuseInjection {
+        errno: i32,
+    },
+    RefuseRegister {
+        name: String,
+        errno: i32,
+    },
     Shutdown,
     Reset,
     Crash,
@@ -58,6 +65,14 @@ pub enum NativeStep {
 
 fn gpa(value: &BigInt) -> Gpa {
     Gpa::from_bits(word(value))
+}
+
+fn register(name: &str) -> Result<RegId, NativeError> {
+    RegId::by_name(name).ok_or_else(|| {
+        NativeError::invalid_option(format!(
+            "Expected the name of an arm64 register but received {name:?}"
+        ))
+    })
 }
 
 fn step(step: NativeStep) -> Result<Step, NativeError> {
@@ -90,17 +105,15 @@ fn step(step: NativeStep) -> Result<Step, NativeError> {
             gpa: gpa(&address),
             esr_iss: word(&iss),
         },
-        NativeStep::SetRegister { name, value } => {
-            let register = RegId::by_name(&name).ok_or_else(|| {
-                NativeError::invalid_option(format!(
-                    "Expected the name of an arm64 register but received {name:?}"
-                ))
-            })?;
-            Step::SetRegister {
-                register,
-                value: word(&value),
-            }
-        }
+        NativeStep::SetRegister { name, value } => Step::SetRegister {
+            register: register(&name)?,
+            value: word(&value),
+        },
+        NativeStep::RefuseInjection { errno } => Step::RefuseInjection { errno: Errno(errno) },
+        NativeStep::RefuseRegister { name, errno } => Step::RefuseRegister {
+            register: register(&name)?,
+            errno: Errno(errno),
+        },
         NativeStep::Shutdown => Step::SystemEvent(SystemEventKind::Shutdown),
         NativeStep::Reset => Step::SystemEvent(SystemEventKind::Reset),
         NativeStep::Crash => Step::SystemEvent(SystemEventKind::Crash),

@@ -44,6 +44,18 @@ pub enum Step {
         /// The value.
         value: u64,
     },
+    /// The kernel refuses the next injection: `KVM_SET_VCPU_EVENTS` fails.
+    RefuseInjection {
+        /// With this.
+        errno: Errno,
+    },
+    /// The kernel refuses to write a register from here on: `KVM_SET_ONE_REG` of it fails.
+    RefuseRegister {
+        /// Which.
+        register: RegId,
+        /// With this.
+        errno: Errno,
+    },
     /// Asks for a system event by PSCI.
     SystemEvent(SystemEventKind),
     /// Runs for ever: only a stop ends it.
@@ -114,6 +126,8 @@ impl Script {
                 Step::Sea(_)
                 | Step::Nisv { .. }
                 | Step::SetRegister { .. }
+                | Step::RefuseInjection { .. }
+                | Step::RefuseRegister { .. }
                 | Step::SystemEvent(_)
                 | Step::Spin
                 | Step::Exit { .. }

@@ -13,8 +13,9 @@ use crate::backend::{Kicker, VcpuBackend};
 use crate::memory_layout::SERIAL_BASE;
 use crate::simulated::script::{AbortStep, Piece, Step, template};
 
-/// The values registers have after `KVM_ARM_VCPU_INIT` where they matter: SCTLR_EL1 at reset.
+/// The values registers have after `KVM_ARM_VCPU_INIT` where they matter: SCTLR_EL1, and EL1h with all masked.
 const SCTLR_EL1_RESET: u64 = 0x00c5_0078;
+const PSTATE_RESET: u64 = 0x3c5;
 /// ESR_ELx.FnV.
 const FNV: u64 = 1 << 10;
 /// ISS.IDS of an SError: the rest of the syndrome is implementation defined. What KVM injects by itself.
@@ -32,6 +33,10 @@ pub(crate) struct SimulatedVcpu {
     unresolved: Option<AbortStep>,
     /// FAR_EL2 of the last abort.
     far: Gva,
+    /// What the next `KVM_SET_VCPU_EVENTS` fails with.
+    refused_injection: Option<Errno>,
+    /// What every `KVM_SET_ONE_REG` of a register fails with.
+    refused_registers: BTreeMap<RegId, Errno>,
 }
 
 #[derive(Debug, Default)]
@@ -50,7 +55,7 @@ impl Kicker for SimulatedKick {
 
 impl SimulatedVcpu {
     pub(crate) fn new(steps: Vec<Step>, sea_to_user: bool) -> Self {
-        let registers = BTreeMap::from([(RegId::SCTLR_EL1, SCTLR_EL1_RESET)]);
+        let registers = BTreeMap::from([(RegId::SCTLR_EL1, SCTLR_EL1_RESET), (RegId::PSTATE, PSTATE_RESET)]);
         Self {
             steps: steps.into(),
             registers,
@@ -59,6 +64,8 @@ impl SimulatedVcpu {
             sea_to_user,
             unresolved: None,
             far: Gva::from_bits(0),
+            refused_injection: None,
+            refused_registers: BTreeMap::new(),
         }
     }
 
@@ -207,6 +214,10 @@ impl VcpuBackend for SimulatedVcpu {
                     return Ok(VcpuExit::Nisv { esr_iss, gpa });
                 }
                 Step::SetRegister { register, value } => self.set(register, value),
+                Step::RefuseInjection { errno } => self.refused_injection = Some(errno),
+                Step::RefuseRegister { register, errno } => {
+                    self.refused_registers.insert(register, errno);
+                }
                 Step::SystemEvent(kind) => return Ok(VcpuExit::SystemEvent { kind, flags: Some(0) }),
                 Step::Spin => {
                     self.steps.push_front(Step::Spin);
@@ -241,11 +252,24 @@ impl VcpuBackend for SimulatedVcpu {
     }
 
     fn set_register(&mut self, register: RegId, value: u64) -> Result<(), KvmError> {
+        if let Some(errno) = self.refused_registers.get(&register) {
+            return Err(KvmError::Register {
+                syscall: "KVM_SET_ONE_REG",
+                register,
+                errno: *errno,
+            });
+        }
         self.set(register, value);
         Ok(())
     }
 
     fn set_events(&mut self, events: VcpuEvents) -> Result<(), KvmError> {
+        if let Some(errno) = self.refused_injection.take() {
+            return Err(KvmError::Syscall {
+                syscall: "KVM_SET_VCPU_EVENTS",
+                errno,
+            });
+        }
         if self.unresolved.is_some_and(|abort| abort.ignores_injection) {
             return Ok(());
         }
