@@ -19,7 +19,7 @@ impl Errno {
         Self(io::Error::last_os_error().raw_os_error().unwrap_or(0))
     }
 
-    /// The symbolic name, such as `EINVAL`, for the numbers KVM uses.
+    /// The symbolic name, such as `EINVAL`, for the numbers that KVM, memory and files give.
     #[must_use]
     pub const fn name(self) -> Option<&'static str> {
         Some(match self.0 {
@@ -38,12 +38,17 @@ impl Errno {
             libc::EBUSY => "EBUSY",
             libc::EEXIST => "EEXIST",
             libc::ENODEV => "ENODEV",
+            libc::ENOTDIR => "ENOTDIR",
+            libc::EISDIR => "EISDIR",
             libc::EINVAL => "EINVAL",
             libc::ENFILE => "ENFILE",
             libc::EMFILE => "EMFILE",
             libc::ENOTTY => "ENOTTY",
+            libc::EFBIG => "EFBIG",
             libc::ENOSPC => "ENOSPC",
+            libc::ENAMETOOLONG => "ENAMETOOLONG",
             libc::ENOSYS => "ENOSYS",
+            libc::ELOOP => "ELOOP",
             libc::EOVERFLOW => "EOVERFLOW",
             libc::EOPNOTSUPP => "EOPNOTSUPP",
             #[cfg(target_os = "linux")]
@@ -57,7 +62,7 @@ impl Errno {
     pub const fn is_out_of_resources(self) -> bool {
         matches!(
             self.0,
-            libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::EAGAIN | libc::ENOSPC
+            libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::EAGAIN | libc::ENOSPC | libc::EFBIG
         )
     }
 }

@@ -7,7 +7,7 @@
 // UNSAFETY: pthread_kill and pthread_sigmask.
 #![allow(unsafe_code)]
 
-use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::error::{Errno, KvmError};
 use crate::run_page::RunPage;
@@ -97,18 +97,20 @@ fn kick_signal() -> i32 {
 
 #[cfg(target_os = "linux")]
 fn install_handler() -> Result<(), KvmError> {
+    use std::sync::OnceLock;
+
     extern "C" fn on_kick(_: i32, _: *mut libc::siginfo_t, _: *mut libc::c_void) {}
-    static INSTALLED: Once = Once::new();
-    let mut result = Ok(());
-    INSTALLED.call_once(|| {
-        result = vmm_sys_util::signal::register_signal_handler(kick_signal(), on_kick).map_err(|error| {
+    // The result is kept: without a handler, a kick would end the process.
+    static INSTALLED: OnceLock<Result<(), KvmError>> = OnceLock::new();
+    let install = || {
+        vmm_sys_util::signal::register_signal_handler(kick_signal(), on_kick).map_err(|error| {
             KvmError::Syscall {
                 syscall: "sigaction",
                 errno: Errno(error.errno()),
             }
-        });
-    });
-    result
+        })
+    };
+    INSTALLED.get_or_init(install).clone()
 }
 
 #[cfg(not(target_os = "linux"))]

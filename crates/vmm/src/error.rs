@@ -298,9 +298,15 @@ impl VmError {
     /// The system call that failed, where one did.
     #[must_use]
     pub const fn syscall(&self) -> Option<&'static str> {
-        match self.kvm() {
-            Some(error) => error.syscall(),
-            None => None,
+        match self {
+            Self::UnhandledExit {
+                exit: UnhandledExit::MemoryFault { .. },
+                ..
+            } => Some("KVM_RUN"),
+            _ => match self.kvm() {
+                Some(error) => error.syscall(),
+                None => None,
+            },
         }
     }
 
@@ -308,7 +314,12 @@ impl VmError {
     #[must_use]
     pub const fn errno(&self) -> Option<Errno> {
         match self {
-            Self::UnreadableImage { errno, .. } | Self::Thread { errno, .. } => Some(*errno),
+            Self::UnreadableImage { errno, .. }
+            | Self::Thread { errno, .. }
+            | Self::UnhandledExit {
+                exit: UnhandledExit::MemoryFault { errno, .. },
+                ..
+            } => Some(*errno),
             _ => match self.kvm() {
                 Some(error) => error.errno(),
                 None => None,
