@@ -48,11 +48,14 @@ function checkException(
   expected: Partial<GuestException>,
   failure: MemoryFailureEvent | undefined,
 ): void {
-  const [, vector, esr, far, elr, spsr] = (LINE.exec(line) ?? []).map((word) => (word.startsWith('0x') ? BigInt(word) : 0n))
+  const [, vector, esr, far, elr, spsr] = (LINE.exec(line) ?? []).map((word) =>
+    word.startsWith('0x') ? BigInt(word) : 0n,
+  )
   t.like({ vector, esr, far, spsr }, expected, line)
   if (failure === undefined) return
   t.is(elr, failure.consumer?.pc, 'ELR_EL1 is where the error was consumed')
-  if (failure.injection !== null) t.is(esr, failure.injection.esr ?? undefined, 'the guest reads what was injected')
+  if (failure.injection !== null)
+    t.is(esr, failure.injection.esr ?? undefined, 'the guest reads what was injected')
 }
 
 function checkOrder(t: ExecutionContext, events: VmEvent[], exit: VmExit): void {
@@ -64,7 +67,10 @@ function checkOrder(t: ExecutionContext, events: VmEvent[], exit: VmExit): void 
   const states = events.filter((event) => event.type === 'state-changed').map((event) => event.to)
   t.deepEqual([states[0], states.at(-2), states.at(-1)], ['running', 'stopped', 'closed'])
   const ends = events.filter((event) => event.type === 'exit')
-  t.deepEqual(ends.map((event) => event.exit), [exit])
+  t.deepEqual(
+    ends.map((event) => event.exit),
+    [exit],
+  )
 }
 
 async function observe(

@@ -58,7 +58,12 @@ function oneAbort(abort: SimulatedStep): SimulatedStep[][] {
 
 const shutdown: VmExit = { reason: 'shutdown', vcpu: 0 }
 const stoppedByPolicy: VmExit = { reason: 'policy', vcpu: 0 }
-const injected = { action: 'inject', severity: 'recoverable', decidedBy: 'policy', recipient: 'guest' } as const
+const injected = {
+  action: 'inject',
+  severity: 'recoverable',
+  decidedBy: 'policy',
+  recipient: 'guest',
+} as const
 const restored = { method: 'vcpu-events+registers', result: 'ok' } as const
 const byKernel = { method: 'vcpu-events', result: 'ok' } as const
 
@@ -114,7 +119,14 @@ export const behaviours: Behaviour[] = [
     arm: 'fsc=0x10',
     exitEsr: 0x9200_0010n,
     guestEsr: 0x9600_0010n,
-    abort: { kind: 'data', cause: 'external', set: 'uer', write: false, walkLevel: null, externalType: false },
+    abort: {
+      kind: 'data',
+      cause: 'external',
+      set: 'uer',
+      write: false,
+      walkLevel: null,
+      externalType: false,
+    },
     method: 'vcpu-events',
   }),
   containedAbort({
@@ -210,10 +222,12 @@ export const behaviours: Behaviour[] = [
     gva: PAGE,
     abort: { kind: 'instruction', set: 'ueo' },
   }),
-  ...([
-    ['an uncontainable error stops the VM', 2, 'uc'],
-    ['an error of reserved severity stops the VM', 1, 'reserved'],
-  ] as const).map(
+  ...(
+    [
+      ['an uncontainable error stops the VM', 2, 'uc'],
+      ['an error of reserved severity stops the VM', 1, 'reserved'],
+    ] as const
+  ).map(
     ([name, set, word]): Behaviour => ({
       name,
       guest: 'read-el1',
@@ -242,7 +256,11 @@ export const behaviours: Behaviour[] = [
     exit: shutdown,
     failures: [
       { page: { first: true, hits: 1 }, ledger: { distinctPages: 1, total: 1 } },
-      { page: { first: false, hits: 2 }, ledger: { distinctPages: 1, total: 2 }, flags: { recursive: false } },
+      {
+        page: { first: false, hits: 2 },
+        ledger: { distinctPages: 1, total: 2 },
+        flags: { recursive: false },
+      },
     ],
     exceptions: [{ far: ACCESS }, { far: 0x8010_0030n }],
     lines: ['ready', 'done'],

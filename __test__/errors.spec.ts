@@ -1,0 +1,274 @@
+import test, { type ExecutionContext } from 'ava'
+import { SeawallError, simulated, Vm, type VmOptions } from 'seawall'
+
+const spin = simulated({ script: [[{ step: 'spin' }]] })
+const image = new Uint8Array(8)
+const valid: VmOptions = { memory: 8192, boot: { type: 'flat', image }, backend: spin }
+
+/** Expects a promise to reject with a SeawallError of this code and message, and the process to go on. */
+async function rejects(
+  t: ExecutionContext,
+  promise: Promise<unknown>,
+  code: string,
+  message?: string | RegExp,
+) {
+  const error = await t.throwsAsync(promise, { instanceOf: SeawallError, ...(message && { message }) })
+  t.is<string | undefined, string>(error?.code, code)
+  t.is(error?.name, 'SeawallError')
+}
+
+const wrongOptions: [what: string, options: unknown, code: string, message: string][] = [
+  ['no options', undefined, 'ERR_INVALID_OPTION', 'Expected an object for options but received undefined'],
+  [
+    'a misspelt option',
+    { ...valid, memmory: 1 },
+    'ERR_INVALID_OPTION',
+    'Expected only id, name, memory, vcpus, backend, boot, memoryFailure, capabilities for the properties of options but received "memmory"',
+  ],
+  [
+    'memory that is not a multiple of the page size',
+    { ...valid, memory: 4097 },
+    'ERR_INVALID_OPTION',
+    'Expected a non-zero multiple of 4096 bytes for memory but received 4097',
+  ],
+  ...[0, -4096, Number.NaN, 1.5, '4096', 4096n, Number.POSITIVE_INFINITY].map(
+    (memory): [string, unknown, string, string] => [
+      `memory of ${String(memory)} (${typeof memory})`,
+      { ...valid, memory },
+      'ERR_INVALID_OPTION',
+      `Expected an integer from 1 to 9007199254740991 for memory but received ${
+        typeof memory === 'string' ? `"${memory}"` : typeof memory === 'bigint' ? `${memory}n` : memory
+      }`,
+    ],
+  ),
+  [
+    'more memory than there are addresses',
+    { ...valid, memory: 2 ** 52 },
+    'ERR_OUT_OF_RESOURCES',
+    'mmap failed with ENOMEM',
+  ],
+  [
+    'no vCPU',
+    { ...valid, vcpus: 0 },
+    'ERR_INVALID_OPTION',
+    'Expected an integer from 1 to 512 for vcpus but received 0',
+  ],
+  [
+    'an entry outside the image',
+    { ...valid, boot: { type: 'flat', image, entry: 0x8000_0008n } },
+    'ERR_INVALID_IMAGE',
+    'Expected a multiple of 4 inside the image (0x80000000, 0x8 bytes) for boot.entry but received 0x80000008',
+  ],
+  [
+    'an image larger than memory',
+    { ...valid, boot: { type: 'flat', image: new Uint8Array(8196) } },
+    'ERR_INVALID_IMAGE',
+    'Expected boot.image to lie inside guest RAM (0x80000000, 0x2000 bytes) but received 0x2004 bytes at 0x80000000',
+  ],
+  [
+    'an empty image',
+    { ...valid, boot: { type: 'flat', image: new Uint8Array() } },
+    'ERR_INVALID_IMAGE',
+    'Expected at least one instruction (4 bytes) for boot.image but received 0 bytes',
+  ],
+  [
+    'an image that is not there',
+    { ...valid, boot: { type: 'flat', image: '/nowhere/guest.bin' } },
+    'ERR_INVALID_IMAGE',
+    'Expected a readable file for boot.image but received "/nowhere/guest.bin" (ENOENT)',
+  ],
+  [
+    'a load address that is no bigint',
+    { ...valid, boot: { type: 'flat', image, loadAddress: 0x8000_0000 } },
+    'ERR_INVALID_OPTION',
+    'Expected a bigint from 0n to 2n ** 64n - 1n for boot.loadAddress but received 2147483648',
+  ],
+  [
+    'a load address of more than 64 bits',
+    { ...valid, boot: { type: 'flat', image, loadAddress: 2n ** 64n } },
+    'ERR_INVALID_OPTION',
+    'Expected a bigint from 0n to 2n ** 64n - 1n for boot.loadAddress but received 18446744073709551616n',
+  ],
+  [
+    'another kind of boot',
+    { ...valid, boot: { type: 'bios', image } },
+    'ERR_INVALID_OPTION',
+    'Expected \'flat\' for boot.type but received "bios"',
+  ],
+  [
+    'another backend',
+    { ...valid, backend: 'xen' },
+    'ERR_INVALID_OPTION',
+    'Expected \'kvm\' or simulated({ … }) for backend but received "xen"',
+  ],
+  [
+    'a policy that injects what nobody can contain',
+    { ...valid, memoryFailure: { uncontainable: 'inject' } },
+    'ERR_INVALID_OPTION',
+    "Expected 'pause' or 'stop' for memoryFailure.uncontainable but received \"inject\"",
+  ],
+  [
+    'scripts for more vCPUs than there are',
+    { ...valid, backend: { kind: 'simulated', script: [[], []] } },
+    'ERR_INVALID_OPTION',
+    'Expected scripts for at most 1 vCPUs for backend but received 2',
+  ],
+]
+
+for (const [what, options, code, message] of wrongOptions) {
+  test(`create rejects ${what}`, async (t) => {
+    await rejects(t, Vm.create(options as VmOptions), code, message)
+  })
+}
+
+const wrongScripts: [what: string, script: unknown, message: string | RegExp][] = [
+  ['no array', {}, 'Expected an array of arrays of steps for script but received an object'],
+  [
+    'an unknown step',
+    [[{ step: 'jump' }]],
+    /^Expected 'sea' or .* for script\[0\]\[0\]\.step but received "jump"$/,
+  ],
+  [
+    'a step with a number for an address',
+    [[{ step: 'sea', esr: 5 }]],
+    'Expected a bigint from 0n to 2n ** 64n - 1n for script[0][0].esr but received 5',
+  ],
+  [
+    'a misspelt property',
+    [[{ step: 'print', txt: '' }]],
+    'Expected only step, text for the properties of script[0][0] but received "txt"',
+  ],
+]
+
+for (const [what, script, message] of wrongScripts) {
+  test(`simulated() refuses ${what}`, (t) => {
+    const error = t.throws(() => simulated({ script } as never), { instanceOf: SeawallError, message })
+    t.is((error as SeawallError).code, 'ERR_INVALID_OPTION')
+  })
+}
+
+test('create rejects a script that names no register', async (t) => {
+  const backend = simulated({ script: [[{ step: 'print', text: '{x31}' }]] })
+  const message = 'Expected the name of an arm64 register in braces but received {x31}'
+  await rejects(t, Vm.create({ ...valid, backend }), 'ERR_INVALID_OPTION', message)
+})
+
+test('start is for created VMs alone', async (t) => {
+  await using vm = await Vm.create(valid)
+  await vm.start()
+  const message = 'Expected a VM that is created for start() but received one that is running'
+  await rejects(t, vm.start(), 'ERR_INVALID_STATE', message)
+  await vm.stop()
+  await rejects(t, vm.start(), 'ERR_INVALID_STATE', /but received one that is stopped$/)
+})
+
+test('pause and resume say in which state they work', async (t) => {
+  await using vm = await Vm.create(valid)
+  await rejects(t, vm.pause(), 'ERR_INVALID_STATE', /running for pause\(\) but received one that is created$/)
+  await rejects(
+    t,
+    vm.resume(),
+    'ERR_INVALID_STATE',
+    /paused for resume\(\) but received one that is created$/,
+  )
+})
+
+test('after close every operation says so, and close itself does not', async (t) => {
+  const vm = await Vm.create(valid)
+  const vcpu = vm.vcpus[0]
+  t.deepEqual(await vm.close(), { unretiredHostPages: 0 })
+  t.deepEqual(await vm.close(), { unretiredHostPages: 0 })
+  t.is(vm.state, 'closed')
+  const operations = {
+    'start()': () => vm.start(),
+    'pause()': () => vm.pause(),
+    'resume()': () => vm.resume(),
+    'stop()': () => vm.stop(),
+    'wait()': () => vm.wait(),
+    'getRegister()': async () => vcpu?.getRegister('pc'),
+    'setRegister()': async () => vcpu?.setRegister('pc', 0n),
+    'injectDataAbort()': async () => vcpu?.injectDataAbort(),
+    'memory.read()': async () => vm.memory.read(0x8000_0000n, 1),
+    'memory.write()': async () => vm.memory.write(0x8000_0000n, new Uint8Array(1)),
+  }
+  for (const [name, operation] of Object.entries(operations)) {
+    await rejects(
+      t,
+      operation(),
+      'ERR_VM_CLOSED',
+      `Expected an open VM for ${name} but received a closed one`,
+    )
+  }
+  t.deepEqual(await vm.events().next(), { done: true, value: undefined })
+})
+
+test('registers of a running vCPU are out of reach', async (t) => {
+  await using vm = await Vm.create(valid)
+  await vm.start()
+  for (const operation of [
+    () => vm.vcpus[0]?.getRegister('pc'),
+    () => vm.vcpus[0]?.setRegister('pc', 0n),
+    () => vm.vcpus[0]?.injectDataAbort(),
+  ]) {
+    await rejects(t, Promise.resolve(operation()), 'ERR_VCPU_RUNNING', /of a VM that is running$/)
+  }
+})
+
+test('registers have names', async (t) => {
+  await using vm = await Vm.create(valid)
+  const message = 'Expected the name of an arm64 register but received "x31"'
+  await rejects(t, Promise.resolve(vm.vcpus[0]?.getRegister('x31')), 'ERR_INVALID_OPTION', message)
+  await vm.vcpus[0]?.setRegister('x7', 2n ** 64n - 1n)
+  t.is(await vm.vcpus[0]?.getRegister('x7'), 2n ** 64n - 1n)
+  t.is(await vm.vcpus[0]?.getRegister('pc'), 0x8000_0000n)
+  t.is(await vm.vcpus[0]?.getRegister('pstate'), 0x3c5n)
+})
+
+test('an abort cannot be injected where there was no access', async (t) => {
+  await using vm = await Vm.create(valid)
+  await rejects(t, Promise.resolve(vm.vcpus[0]?.injectDataAbort()), 'ERR_INVALID_INJECTION')
+})
+
+test('guest RAM has bounds', async (t) => {
+  await using vm = await Vm.create(valid)
+  vm.memory.write(0x8000_1ff8n, Buffer.from('12345678'))
+  t.is(vm.memory.read(0x8000_1ffcn, 4).toString(), '5678')
+  t.deepEqual(vm.memory.read(0x8000_2000n, 0), Buffer.alloc(0))
+  for (const [gpa, length] of [
+    [0x8000_2000n, 1],
+    [0x8000_1fffn, 2],
+    [0x7fff_ffffn, 1],
+    [2n ** 64n - 1n, 1],
+  ] as const) {
+    const error = t.throws(() => vm.memory.read(gpa, length), { instanceOf: SeawallError })
+    t.is((error as SeawallError).code, 'ERR_GUEST_MEMORY')
+  }
+  const error = t.throws(() => vm.memory.read(0 as never, 1), { instanceOf: SeawallError })
+  t.is((error as SeawallError).code, 'ERR_INVALID_OPTION')
+})
+
+test('a run that fails ends the VM with the error, and the others run on', async (t) => {
+  await using other = await Vm.create(valid)
+  await other.start()
+  await using vm = await Vm.create({
+    ...valid,
+    backend: simulated({ script: [[{ step: 'fail', errno: 5 }]] }),
+  })
+  await vm.start()
+  const exit = await vm.wait()
+  t.like(exit, { reason: 'failed', vcpu: 0 })
+  t.like(exit.error, { code: 'ERR_KVM_IOCTL', syscall: 'KVM_RUN', errno: 'EIO' })
+  t.is(vm.state, 'failed')
+  t.is(other.state, 'running')
+})
+
+test('an exit that is newer than Seawall is reported with its number', async (t) => {
+  await using vm = await Vm.create({
+    ...valid,
+    backend: simulated({ script: [[{ step: 'exit', reason: 99 }]] }),
+  })
+  await vm.start()
+  const { error } = await vm.wait()
+  t.is(error?.code, 'ERR_KVM_IOCTL')
+  t.regex(error?.message ?? '', /^vCPU 0 left the guest for a reason Seawall cannot handle: exit reason 99 /)
+})

@@ -1,0 +1,233 @@
+// Holds the names and shapes of the public types. It compiles or it fails; there is nothing to run.
+import type { EventEmitter } from 'node:events'
+import type { Duplex } from 'node:stream'
+import type * as seawall from 'seawall'
+import type {
+  HostSupport,
+  Injection,
+  MemoryFailure,
+  MemoryFailureEvent,
+  PageState,
+  SeawallError,
+  SimulatedBackend,
+  Syndrome,
+  Vcpu,
+  Vm,
+  VmEvent,
+  VmExit,
+  VmOptions,
+  VmState,
+} from 'seawall'
+
+type Equal<A, B> = (<T>() => T extends A ? 1 : 2) extends <T>() => T extends B ? 1 : 2 ? true : false
+/** Interfaces and intersections written out, so that equal shapes compare as equal. */
+type Flat<T> = T extends bigint | string | number | boolean | null | undefined | Error
+  ? T
+  : { [Key in keyof T]: Flat<T[Key]> }
+type Same<A, B> = Equal<Flat<A>, Flat<B>>
+
+function hold<_Claim extends true>(): void {}
+
+type EventOf<Type extends VmEvent['type']> = Extract<VmEvent, { type: Type }>
+interface Base {
+  schemaVersion: 1
+  seq: number
+  time: string
+  monotonicNs: bigint
+}
+
+hold<Same<VmState, 'created' | 'running' | 'paused' | 'stopped' | 'failed' | 'closed'>>()
+hold<Same<PageState, 'poisoned' | 'quarantined' | 'guest-retired' | 'host-offlined' | 'replaced'>>()
+hold<
+  Same<
+    VmExit,
+    {
+      reason: 'shutdown' | 'reset' | 'crash' | 'requested' | 'policy' | 'failed'
+      vcpu: number | null
+      error?: SeawallError
+    }
+  >
+>()
+hold<
+  Same<
+    HostSupport,
+    {
+      status: 'active' | 'inert' | 'unsupported'
+      reasons: string[]
+      kernel: string
+      capabilities: Record<
+        'armSeaToUser' | 'ras' | 'injectExtDabt' | 'nisvToUser' | 'userfaultfd' | 'hwpoison',
+        boolean
+      >
+    }
+  >
+>()
+hold<
+  Same<
+    Injection,
+    {
+      method: 'vcpu-events' | 'vcpu-events+registers' | 'registers' | 'serror' | 'none'
+      esr: bigint | null
+      result: 'ok' | 'error'
+      errno?: string
+    }
+  >
+>()
+hold<
+  Same<
+    MemoryFailure,
+    {
+      seq: number
+      vm: { id: string; name: string | null }
+      backend: 'kvm' | 'simulated'
+      vcpu: number | null
+      source: 'sea' | 'sigbus-ar' | 'sigbus-ao' | 'quarantined-page' | 'device-access' | 'reported'
+      severity: 'recoverable' | 'fatal'
+      abort: null | {
+        kind: 'data' | 'instruction'
+        esr: bigint
+        exceptionClass: number
+        faultStatus: number
+        cause: 'external' | 'external-table-walk' | 'parity-ecc' | 'parity-ecc-table-walk' | 'other'
+        walkLevel: number | null
+        set: 'uer' | 'uc' | 'ueo' | 'reserved' | 'unknown'
+        write: boolean | null
+        cacheMaintenance: boolean
+        externalType: boolean
+      }
+      signal: null | { code: 'BUS_MCEERR_AR' | 'BUS_MCEERR_AO' | 'BUS_OBJERR'; lsb: number }
+      gva: bigint | null
+      gpa: bigint | null
+      consumer: null | { mode: 'user' | 'kernel'; pc: bigint; pstate: bigint }
+      page: null | { gpa: bigint; size: number; first: boolean; hits: number; state: PageState }
+    }
+  >
+>()
+hold<
+  Same<
+    MemoryFailureEvent,
+    Base &
+      MemoryFailure & {
+        type: 'memory-failure'
+        recipient: 'guest' | 'hypervisor'
+        action: 'ignore' | 'inject' | 'inject-serror' | 'defer' | 'pause' | 'stop' | 'resume'
+        flags: { actionRequired: boolean; recursive: boolean }
+        decidedBy: 'policy' | 'decide' | 'fallback'
+        reason: string
+        quarantine: null | { method: 'userfaultfd' | 'memslot-hole' | 'hwpoison'; granule: number }
+        notified: null | { source: 'sea' | 'gsiv'; acked: boolean | null }
+        deferral: null | { retries: number; ms: number; outcome: 'retired' | 'deadline' }
+        injection: Injection | null
+        ledger: { distinctPages: number; total: number }
+      }
+  >
+>()
+hold<Same<EventOf<'memory-failure'>, MemoryFailureEvent>>()
+hold<Same<EventOf<'state-changed'>, Base & { type: 'state-changed'; from: VmState; to: VmState }>>()
+hold<Same<EventOf<'exit'>, Base & { type: 'exit'; exit: VmExit }>>()
+hold<Same<EventOf<'events-lost'>, Base & { type: 'events-lost'; fromSeq: number; toSeq: number }>>()
+hold<
+  Same<
+    EventOf<'unclaimed-access'>,
+    Base & {
+      type: 'unclaimed-access'
+      vcpu: number
+      kind: 'mmio' | 'nisv' | 'ldst64b'
+      gpa: bigint
+      write: boolean | null
+      action: 'abort' | 'stop' | 'read-zero'
+    }
+  >
+>()
+hold<
+  Same<
+    EventOf<'vcpu-failed'>,
+    Base & { type: 'vcpu-failed'; vcpu: number; error: { code: string; message: string } }
+  >
+>()
+hold<
+  Same<
+    Syndrome,
+    {
+      esr: bigint
+      exceptionClass: number
+      name: string
+      il: boolean
+      abort: MemoryFailure['abort']
+      fields: { name: string; bits: [number, number]; value: bigint; meaning: string }[]
+    }
+  >
+>()
+
+hold<Equal<typeof seawall.probeHost, () => HostSupport>>()
+hold<Equal<typeof seawall.decodeEsr, (esr: bigint) => Syndrome>>()
+hold<Equal<typeof seawall.formatEsr, (esr: bigint) => string>>()
+hold<Equal<typeof Vm.create, (options: VmOptions) => Promise<Vm>>>()
+hold<Vm extends EventEmitter & AsyncDisposable ? true : false>()
+hold<
+  Vm extends {
+    readonly id: string
+    readonly name: string | null
+    readonly state: VmState
+    readonly vcpus: readonly Vcpu[]
+    readonly console: Duplex
+    readonly memory: { read(gpa: bigint, length: number): Buffer; write(gpa: bigint, data: Uint8Array): void }
+    start(): Promise<void>
+    pause(): Promise<void>
+    resume(): Promise<void>
+    stop(): Promise<VmExit>
+    wait(): Promise<VmExit>
+    close(): Promise<{ unretiredHostPages: number }>
+    events(options?: { signal?: AbortSignal }): AsyncIterableIterator<VmEvent>
+    ref(): Vm
+    unref(): Vm
+  }
+    ? true
+    : false
+>()
+hold<
+  Vcpu extends {
+    readonly index: number
+    getRegister(name: 'x0' | 'esr_el1'): Promise<bigint>
+    setRegister(name: 'pc', value: bigint): Promise<void>
+    injectDataAbort(options?: { fidelity?: 'restored' | 'kvm' }): Promise<Injection>
+  }
+    ? true
+    : false
+>()
+hold<SimulatedBackend extends { readonly kind: 'simulated' } ? true : false>()
+hold<
+  SeawallError extends Error & { code: `ERR_${string}`; syscall?: string; errno?: string } ? true : false
+>()
+
+// Every option of an example that names all of them, and listeners that know their event.
+const options = {
+  id: 'a',
+  name: 'b',
+  memory: 4096,
+  vcpus: 1,
+  backend: 'kvm',
+  boot: { type: 'flat', image: 'guest.bin', loadAddress: 0x8000_0000n, entry: 0x8000_0000n },
+  memoryFailure: { recoverable: 'inject', uncontainable: 'stop' },
+  capabilities: { armSeaToUser: true, armNisvToUser: true },
+} as const satisfies Required<VmOptions>
+hold<Equal<keyof typeof options, keyof VmOptions>>()
+
+export function listen(vm: Vm): Vm {
+  // @ts-expect-error There is no such event: Node's 'error' is never emitted.
+  vm.on('error', () => {})
+  return vm.on('memory-failure', (event) => hold<Same<typeof event, MemoryFailureEvent>>())
+}
+
+/** A switch over all events needs no default. */
+export function describe(event: VmEvent): string {
+  switch (event.type) {
+    case 'memory-failure':
+    case 'state-changed':
+    case 'exit':
+    case 'unclaimed-access':
+    case 'events-lost':
+    case 'vcpu-failed':
+      return event.type
+  }
+}

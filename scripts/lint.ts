@@ -1,0 +1,15 @@
+// `npm run lint`: every rule that a machine checks, for this machine and for arm64.
+import { cargoInToolRoot } from '../lab/lab.ts'
+import { main, packageStep, step } from './step.ts'
+
+await main(async () => {
+  await packageStep('@biomejs/biome/bin/biome', ['ci', '.'])
+  await step('cargo', ['fmt', '--all', '--check'])
+  await step('cargo', ['clippy', '--workspace', '--all-targets', '--locked', '--', '-D', 'warnings'])
+  await step('cargo', ['doc', '--workspace', '--no-deps', '--locked'], {
+    env: { RUSTDOCFLAGS: '-D warnings' },
+  })
+  if (process.env['SEAWALL_LAB'] === 'off')
+    process.stdout.write('skipped: the arm64 check: SEAWALL_LAB is off\n')
+  else await cargoInToolRoot(['check', '--workspace', '--target', 'aarch64-unknown-linux-gnu'])
+})

@@ -1,0 +1,75 @@
+// `npm test`: cargo tests, the specs that run anywhere, and the KVM specs in the lab. Ends with one line, the sum of all.
+// SEAWALL_LAB=off leaves the lab out, and counts it as skipped.
+import { readdirSync } from 'node:fs'
+import { join } from 'node:path'
+import { type Lab, type LabCommand, runInLab, setUpLab } from '../lab/lab.ts'
+import { buildAddon } from './addon.ts'
+import { lineReader, main, packageStep, projectRoot, StepError, step } from './step.ts'
+import { Tally } from './tally.ts'
+
+const AVA = 'ava/entrypoints/cli.mjs'
+/** For one boot of the lab with its specs; a boot takes seconds, and emulation is slow. */
+const LAB_LIMIT_MS = 10 * 60_000
+
+/** The hosts that the lab can be, and the specs that run on each. */
+const HOSTS: (Pick<LabCommand, 'cpu' | 'kernel'> & { name: string; specs: (name: string) => boolean })[] = [
+  { name: 'active', specs: () => true },
+  { name: 'inert', cpu: 'cortex-a72', specs: (name) => name.startsWith('host.') },
+  { name: 'unsupported', kernel: '6.12', specs: (name) => name.startsWith('host.') },
+]
+
+function specs(folder: string): string[] {
+  const names = readdirSync(join(projectRoot, 'build', '__test__', folder)).filter((name) =>
+    name.endsWith('.spec.js'),
+  )
+  return names.map((name) => join('build', '__test__', folder, name))
+}
+
+async function testInLab(lab: Lab, tally: Tally): Promise<void> {
+  for (const { name, specs: wanted, ...machine } of HOSTS) {
+    const files = specs('kvm').filter((path) => wanted(path.slice(path.lastIndexOf('/') + 1)))
+    const lines = lineReader((line) => tally.tap(line))
+    process.stderr.write(`\nlab, a host that is ${name}: ${files.join(' ')}\n`)
+    const failedBefore = tally.failed
+    const { exitCode } = await runInLab(lab, {
+      command: ['node', `node_modules/${AVA}`, '--tap', ...files],
+      env: { SEAWALL_HOST: name },
+      timeoutMs: LAB_LIMIT_MS,
+      onOutput: (chunk) => {
+        process.stdout.write(chunk)
+        lines.push(chunk)
+      },
+      ...machine,
+    })
+    lines.end()
+    tally.runner(`the specs in the lab (${name})`, exitCode, failedBefore)
+  }
+}
+
+await main(async () => {
+  const tally = new Tally()
+  const lab = process.env['SEAWALL_LAB'] === 'off' ? null : await setUpLab()
+
+  const headers = lab === null ? {} : { SEAWALL_KERNEL_HEADERS: lab.kernelHeaders }
+  const cargo = await step('cargo', ['test', '--workspace', '--locked'], {
+    env: headers,
+    allowFailure: true,
+    onLine: (line) => tally.cargo(line),
+  })
+  tally.runner('cargo test', cargo, 0)
+
+  await buildAddon('dev')
+  const failedBefore = tally.failed
+  const ava = await packageStep(AVA, ['--tap', ...specs('.')], {
+    allowFailure: true,
+    onLine: (line) => tally.tap(line),
+  })
+  tally.runner('the specs', ava, failedBefore)
+
+  if (lab === null) tally.skipped.push(`the specs in __test__/kvm: SEAWALL_LAB is off`)
+  else await testInLab(lab, tally)
+
+  for (const reason of tally.skipped) process.stdout.write(`skipped: ${reason}\n`)
+  process.stdout.write(`${tally.summary()}\n`)
+  if (tally.failed > 0) throw new StepError('some tests failed')
+})
