@@ -39,16 +39,6 @@ pub struct NativeBatch {
     pub console: Buffer,
 }
 
-/// How many events passed through.
-#[napi(object, object_from_js = false)]
-#[derive(Debug)]
-pub struct NativeTotals {
-    #[napi(ts_type = "bigint")]
-    pub delivered: u64,
-    #[napi(ts_type = "bigint")]
-    pub lost: u64,
-}
-
 /// Makes a promise, and the function that fulfils it from any thread.
 ///
 /// A failed operation fulfils it too, with a [`NativeError`]: a rejection would lose the code.
@@ -203,16 +193,6 @@ impl NativeVm {
         NativeBatch {
             events: batch.events.into_iter().map(event).collect(),
             console: batch.console.into(),
-        }
-    }
-
-    #[napi(catch_unwind)]
-    #[must_use]
-    pub fn totals(&self) -> NativeTotals {
-        let totals = self.vm.totals();
-        NativeTotals {
-            delivered: totals.delivered,
-            lost: totals.lost,
         }
     }
 
