@@ -34,7 +34,7 @@ struct Queue {
     totals: OutboxTotals,
 }
 
-/// What [`Outbox::drain`] takes.
+/// What [`crate::Vm::drain`] takes.
 #[derive(Debug, Default)]
 pub struct Batch {
     /// The events, in the order of their numbers.
