@@ -1,6 +1,13 @@
-//! The kernel's KVM ABI that kvm-bindings 0.14 (Linux 6.15) does not know yet, with compile-time layout assertions.
+//! The kernel's ABI as this crate writes it down itself, with compile-time layout assertions: what kvm-bindings 0.14
+//! (Linux 6.15) does not know yet, and what every host must be able to compile.
 //!
-//! Source of every number: `include/uapi/linux/kvm.h` and `arch/arm64/include/uapi/asm/kvm.h` of Linux 7.3.
+//! Source of every number: `linux/kvm.h`, `linux/userfaultfd.h` and arm64's `asm/kvm.h` of Linux 7.3. The test
+//! `kernel_headers` compares all of them with a kernel's own headers.
+
+/// `KVM_API_VERSION`: the only one there has been since Linux 2.6.22 (linux/kvm.h).
+pub const KVM_API_VERSION: i32 = 12;
+/// `KVM_RUN`, `_IO(KVMIO, 0x80)` (linux/kvm.h). Its argument must be 0.
+pub const KVM_RUN: u64 = 0xae80;
 
 /// `KVM_EXIT_ARM_SEA`: the guest consumed an uncorrected memory error (linux/kvm.h, Linux 6.19).
 pub const KVM_EXIT_ARM_SEA: u32 = 41;
@@ -25,6 +32,16 @@ pub const KVM_EXIT_ARM_NISV: u32 = 28;
 /// `KVM_EXIT_MEMORY_FAULT` (linux/kvm.h).
 pub const KVM_EXIT_MEMORY_FAULT: u32 = 39;
 
+/// `KVM_CAP_USER_MEMORY`: memory slots.
+pub const KVM_CAP_USER_MEMORY: u32 = 3;
+/// `KVM_CAP_VCPU_EVENTS`: `KVM_SET_VCPU_EVENTS`.
+pub const KVM_CAP_VCPU_EVENTS: u32 = 41;
+/// `KVM_CAP_ONE_REG`: `KVM_GET_ONE_REG` and `KVM_SET_ONE_REG`.
+pub const KVM_CAP_ONE_REG: u32 = 70;
+/// `KVM_CAP_ARM_PSCI_0_2`: PSCI 0.2 or newer.
+pub const KVM_CAP_ARM_PSCI_0_2: u32 = 102;
+/// `KVM_CAP_IMMEDIATE_EXIT`: `kvm_run.immediate_exit`.
+pub const KVM_CAP_IMMEDIATE_EXIT: u32 = 136;
 /// `KVM_CAP_ARM_INJECT_SERROR_ESR`: 1 exactly where the host has FEAT_RAS, the predicate KVM itself uses.
 pub const KVM_CAP_ARM_INJECT_SERROR_ESR: u32 = 158;
 /// `KVM_CAP_ARM_NISV_TO_USER`: exits instead of `ENOSYS` for accesses without an instruction syndrome.
@@ -42,6 +59,15 @@ pub const KVM_SYSTEM_EVENT_SHUTDOWN: u32 = 1;
 pub const KVM_SYSTEM_EVENT_RESET: u32 = 2;
 /// `KVM_SYSTEM_EVENT_CRASH`.
 pub const KVM_SYSTEM_EVENT_CRASH: u32 = 3;
+
+/// `UFFD_API`: the only version (linux/userfaultfd.h).
+pub const UFFD_API: u64 = 0xaa;
+/// `UFFDIO_API`, `_IOWR(0xaa, 0x3f, struct uffdio_api)` (linux/userfaultfd.h).
+pub const UFFDIO_API: u64 = 0xc018_aa3f;
+/// `UFFD_USER_MODE_ONLY`: all that an unprivileged process may ask for (linux/userfaultfd.h).
+pub const UFFD_USER_MODE_ONLY: i32 = 1;
+/// `UFFD_FEATURE_POISON`: `UFFDIO_POISON` (linux/userfaultfd.h, Linux 6.6).
+pub const UFFD_FEATURE_POISON: u64 = 1 << 14;
 
 /// `kvm_run.arm_sea`: the payload of [`KVM_EXIT_ARM_SEA`].
 #[repr(C)]

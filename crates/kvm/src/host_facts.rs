@@ -22,14 +22,7 @@ pub(crate) fn kernel_release() -> String {
 pub(crate) fn userfaultfd_can_poison() -> bool {
     use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
-    /// `UFFD_USER_MODE_ONLY` (linux/userfaultfd.h): all that an unprivileged process may ask for.
-    const UFFD_USER_MODE_ONLY: libc::c_int = 1;
-    /// `UFFD_API`.
-    const UFFD_API: u64 = 0xaa;
-    /// `UFFDIO_API`, `_IOWR(0xaa, 0x3f, struct uffdio_api)`.
-    const UFFDIO_API: libc::c_ulong = 0xc018_aa3f;
-    /// `UFFD_FEATURE_POISON`.
-    const UFFD_FEATURE_POISON: u64 = 1 << 14;
+    use crate::abi::{UFFD_API, UFFD_FEATURE_POISON, UFFD_USER_MODE_ONLY, UFFDIO_API};
 
     // SAFETY: the call takes flags alone.
     let fd = unsafe { libc::syscall(libc::SYS_userfaultfd, libc::O_CLOEXEC | UFFD_USER_MODE_ONLY) };

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::abi;
+
 /// Whether memory errors reach the virtual machine monitor on this host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SupportStatus {
@@ -115,7 +117,7 @@ pub(crate) fn classify(capabilities: HostCapabilities) -> (SupportStatus, Vec<Ob
     if !capabilities.inject_ext_dabt {
         let obstacle = Obstacle::Capability {
             name: "KVM_CAP_ARM_INJECT_EXT_DABT",
-            number: 178,
+            number: abi::KVM_CAP_ARM_INJECT_EXT_DABT,
         };
         return (SupportStatus::Unsupported, vec![obstacle]);
     }

@@ -10,7 +10,7 @@ use kvm_bindings::{
     KVM_ARM_VCPU_POWER_OFF, KVM_ARM_VCPU_PSCI_0_2, kvm_enable_cap, kvm_userspace_memory_region,
     kvm_vcpu_events, kvm_vcpu_init,
 };
-use kvm_ioctls::{Cap, Kvm, VcpuFd};
+use kvm_ioctls::{Kvm, VcpuFd};
 
 use crate::abi;
 use crate::error::{Errno, KvmError};
@@ -22,11 +22,6 @@ use crate::probe::{HostCapabilities, Obstacle};
 use crate::register::RegId;
 use crate::run_page::RunPage;
 use crate::system::{PowerState, VmConfig};
-
-/// `KVM_RUN`, `_IO(KVMIO, 0x80)` (linux/kvm.h). Its argument must be 0.
-const KVM_RUN: libc::c_ulong = 0xae80;
-/// The only version of the KVM API there has ever been since Linux 2.6.22.
-const KVM_API_VERSION: i32 = 12;
 
 fn failed(syscall: &'static str) -> impl Fn(kvm_ioctls::Error) -> KvmError {
     move |error| KvmError::Syscall {
@@ -45,7 +40,7 @@ fn open() -> Result<Kvm, KvmError> {
         },
     })?;
     match kvm.get_api_version() {
-        KVM_API_VERSION => Ok(kvm),
+        abi::KVM_API_VERSION => Ok(kvm),
         version => Err(KvmError::UnsupportedHost(Obstacle::ApiVersion(version))),
     }
 }
@@ -83,14 +78,14 @@ impl VmFd {
     /// [`KvmError::Syscall`].
     pub fn create(config: VmConfig) -> Result<Self, KvmError> {
         let kvm = open()?;
-        for (name, number, capability) in [
-            ("KVM_CAP_USER_MEMORY", 3, Cap::UserMemory),
-            ("KVM_CAP_VCPU_EVENTS", 41, Cap::VcpuEvents),
-            ("KVM_CAP_ONE_REG", 70, Cap::OneReg),
-            ("KVM_CAP_ARM_PSCI_0_2", 102, Cap::ArmPsci02),
-            ("KVM_CAP_IMMEDIATE_EXIT", 136, Cap::ImmediateExit),
+        for (name, number) in [
+            ("KVM_CAP_USER_MEMORY", abi::KVM_CAP_USER_MEMORY),
+            ("KVM_CAP_VCPU_EVENTS", abi::KVM_CAP_VCPU_EVENTS),
+            ("KVM_CAP_ONE_REG", abi::KVM_CAP_ONE_REG),
+            ("KVM_CAP_ARM_PSCI_0_2", abi::KVM_CAP_ARM_PSCI_0_2),
+            ("KVM_CAP_IMMEDIATE_EXIT", abi::KVM_CAP_IMMEDIATE_EXIT),
         ] {
-            if !kvm.check_extension(capability) {
+            if !has(&kvm, number) {
                 return Err(KvmError::UnsupportedHost(Obstacle::Capability { name, number }));
             }
         }
@@ -197,7 +192,7 @@ impl Vcpu {
             self.page.set_mmio_data(data);
         }
         // SAFETY: KVM_RUN on a vCPU descriptor takes no memory of ours but the run page, which is mapped.
-        if unsafe { libc::ioctl(self.fd.as_raw_fd(), KVM_RUN as _, 0) } == 0 {
+        if unsafe { libc::ioctl(self.fd.as_raw_fd(), abi::KVM_RUN as _, 0) } == 0 {
             return Ok(self.page.exit());
         }
         let errno = Errno::last();
