@@ -11,5 +11,14 @@ await main(async () => {
   })
   if (process.env['SEAWALL_LAB'] === 'off')
     process.stdout.write('skipped: the arm64 check: SEAWALL_LAB is off\n')
-  else await cargoInToolRoot(['check', '--workspace', '--target', 'aarch64-unknown-linux-gnu'])
+  else
+    await cargoInToolRoot([
+      'clippy',
+      '--workspace',
+      '--target',
+      'aarch64-unknown-linux-gnu',
+      '--',
+      '-D',
+      'warnings',
+    ])
 })
