@@ -5,15 +5,10 @@
 //! process's `SIGBUS` handler knows: inside them the handler moves the program counter to a fix-up that reports how
 //! much was left, instead of ending the process.
 
-// UNSAFETY: copies through raw pointers, and installs a signal handler.
+// UNSAFETY: copies through raw pointers.
 #![allow(unsafe_code)]
 
 use core::arch::global_asm;
-use core::sync::atomic::{AtomicPtr, Ordering};
-use std::ptr;
-use std::sync::OnceLock;
-
-use crate::error::KvmError;
 
 #[cfg(target_arch = "aarch64")]
 global_asm!(
@@ -89,113 +84,26 @@ pub(crate) unsafe fn guarded_copy(destination: *mut u8, source: *const u8, len: 
     unsafe { seawall_guarded_copy(destination, source, len) }
 }
 
-/// What handled `SIGBUS` before us; null until installed. Leaked once, because a signal may arrive at any later time.
-static PREVIOUS: AtomicPtr<libc::sigaction> = AtomicPtr::new(ptr::null_mut());
-
-/// Installs the process's `SIGBUS` handler, once; later calls return what the first one found.
-///
-/// The handler is never removed. What it does not know it hands to the handler that was there before.
-///
-/// # Errors
-/// [`KvmError::Syscall`] where `sigaction` fails.
-pub(crate) fn install_sigbus_handler() -> Result<(), KvmError> {
-    static INSTALLED: OnceLock<Result<(), KvmError>> = OnceLock::new();
-    INSTALLED.get_or_init(install).clone()
-}
-
-fn install() -> Result<(), KvmError> {
-    // SAFETY: a sigaction of zeroes is valid: default action, empty mask, no flags.
-    let mut previous: libc::sigaction = unsafe { core::mem::zeroed() };
-    // SAFETY: reading the current action writes only to `previous`.
-    if unsafe { libc::sigaction(libc::SIGBUS, ptr::null(), &raw mut previous) } != 0 {
-        return Err(KvmError::last("sigaction"));
-    }
-    // Published before the handler is, because the first signal may come at once.
-    PREVIOUS.store(Box::into_raw(Box::new(previous)), Ordering::SeqCst);
-    let mut action = previous;
-    let handler: extern "C" fn(i32, *mut libc::siginfo_t, *mut libc::c_void) = on_sigbus;
-    action.sa_sigaction = handler as usize;
-    // On an alternative stack where the thread has one: the fault may be a stack overflow of somebody else's thread.
-    action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
-    // SAFETY: `on_sigbus` is async-signal-safe: it reads two statics, edits the interrupted context, and calls only
-    // async-signal-safe functions; `action` is fully initialised.
-    if unsafe { libc::sigaction(libc::SIGBUS, &raw const action, ptr::null_mut()) } != 0 {
-        return Err(KvmError::last("sigaction"));
-    }
-    Ok(())
-}
-
-extern "C" fn on_sigbus(signal: i32, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
-    // SAFETY: the kernel passes a valid ucontext_t to a handler installed with SA_SIGINFO.
-    let pc = unsafe { program_counter(context.cast()) };
+/// Where a copy that was interrupted at `pc` goes on, if it was one: the handler of `SIGBUS` asks.
+pub(crate) fn fixup(pc: usize) -> Option<usize> {
     let routine = seawall_guarded_copy as *const () as usize..seawall_guarded_copy_end as *const () as usize;
-    // SAFETY: `pc` points into that context, which the kernel restores when the handler returns.
-    if routine.contains(&unsafe { pc.read() }) {
-        // SAFETY: as above; the fix-up expects exactly the registers of the interrupted copy.
-        unsafe { pc.write(seawall_guarded_copy_fixup as *const () as usize) };
-        return;
-    }
-    chain(signal, info, context);
-}
-
-/// Hands a signal that is none of ours to the handler that was installed before.
-fn chain(signal: i32, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
-    let previous = PREVIOUS.load(Ordering::SeqCst);
-    // SAFETY: stored once by `install` before the handler could run, and never freed.
-    let previous = unsafe { &*previous };
-    match previous.sa_sigaction {
-        libc::SIG_IGN => {}
-        libc::SIG_DFL => {
-            // The signal is blocked while its handler runs, so this one ends the process on return, as without us.
-            // SAFETY: both calls are async-signal-safe.
-            unsafe { libc::signal(signal, libc::SIG_DFL) };
-            // SAFETY: as above.
-            unsafe { libc::raise(signal) };
-        }
-        handler if previous.sa_flags & libc::SA_SIGINFO != 0 => {
-            // SAFETY: with SA_SIGINFO the address is that of a function of this type.
-            let handler: extern "C" fn(i32, *mut libc::siginfo_t, *mut libc::c_void) =
-                unsafe { core::mem::transmute(handler) };
-            handler(signal, info, context);
-        }
-        handler => {
-            // SAFETY: without SA_SIGINFO the address is that of a function of this type.
-            let handler: extern "C" fn(i32) = unsafe { core::mem::transmute(handler) };
-            handler(signal);
-        }
-    }
-}
-
-/// The place of the interrupted program counter.
-///
-/// # Safety
-/// `context` must be the one the kernel passed to the running signal handler.
-#[cfg(all(target_os = "linux", target_arch = "aarch64"))]
-unsafe fn program_counter(context: *mut libc::ucontext_t) -> *mut usize {
-    // SAFETY: the caller vouches for the context; the field exists in the kernel's ABI.
-    unsafe { (&raw mut (*context).uc_mcontext.pc).cast() }
-}
-
-/// The place of the interrupted program counter.
-///
-/// # Safety
-/// `context` must be the one the kernel passed to the running signal handler.
-#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
-unsafe fn program_counter(context: *mut libc::ucontext_t) -> *mut usize {
-    const RIP: usize = libc::REG_RIP as usize;
-    // SAFETY: the caller vouches for the context; the field exists in the kernel's ABI.
-    unsafe { (&raw mut (*context).uc_mcontext.gregs[RIP]).cast() }
+    routine
+        .contains(&pc)
+        .then_some(seawall_guarded_copy_fixup as *const () as usize)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::ptr;
+
     use super::*;
+    use crate::sigbus;
 
     const PAGE: usize = 4096;
 
     /// Two pages of a file that ends after the first: touching the second raises SIGBUS (BUS_ADRERR).
     fn half_backed() -> *mut u8 {
-        install_sigbus_handler().expect("a handler");
+        sigbus::install().expect("a handler");
         // SAFETY: a file of the test's own.
         let file = unsafe { libc::memfd_create(c"half".as_ptr(), libc::MFD_CLOEXEC) };
         assert!(file >= 0);

@@ -7,7 +7,8 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::ptr::{self, NonNull};
 
 use crate::error::KvmError;
-use crate::guarded_copy::{guarded_copy, install_sigbus_handler};
+use crate::guarded_copy::guarded_copy;
+use crate::sigbus;
 
 /// A shared memfd of guest RAM and its mapping. Offsets are in bytes from its start.
 #[derive(Debug)]
@@ -17,6 +18,9 @@ pub struct GuestMemory {
     /// Held for as long as the guest: it is what keeps a lost page from being freed and used again.
     _memfd: OwnedFd,
 }
+
+/// The smallest page of an arm64 host, which every larger one is a multiple of.
+const HOST_PAGE: u64 = 4096;
 
 /// An access to guest RAM that did not happen, or only in part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -51,7 +55,7 @@ impl GuestMemory {
     /// # Errors
     /// [`KvmError::Syscall`], also where `len` is not such a multiple (`mmap` with `EINVAL`).
     pub fn create(len: usize) -> Result<Self, KvmError> {
-        install_sigbus_handler()?;
+        sigbus::install()?;
         let size = libc::off_t::try_from(len).map_err(|_| KvmError::Syscall {
             syscall: "ftruncate",
             errno: crate::Errno(libc::EFBIG),
@@ -127,7 +131,32 @@ impl GuestMemory {
     /// The address of the mapping in this process, for the kernel's memory slots.
     #[must_use]
     pub fn host_address(&self) -> u64 {
-        self.base.as_ptr().addr() as u64
+        self.base.as_ptr().expose_provenance() as u64
+    }
+
+    /// The address of whole pages of guest RAM in this process.
+    pub(crate) fn host_range(&self, offset: u64, len: u64) -> Result<u64, KvmError> {
+        let refused = KvmError::Syscall {
+            syscall: "madvise",
+            errno: crate::Errno(libc::EINVAL),
+        };
+        let pages = offset.is_multiple_of(HOST_PAGE) && len.is_multiple_of(HOST_PAGE) && len > 0;
+        let end = offset
+            .checked_add(len)
+            .filter(|end| pages && *end <= self.len as u64);
+        end.map(|_| self.host_address() + offset).ok_or(refused)
+    }
+
+    /// Removes whole pages from this process's page table, and so from the guest's. The memfd keeps them.
+    pub(crate) fn unmap(&self, offset: u64, len: u64) -> Result<(), KvmError> {
+        let start = self.host_range(offset, len)?;
+        let address = ptr::with_exposed_provenance_mut(usize::try_from(start).unwrap_or(0));
+        // SAFETY: the range is inside the mapping of this value, to which no Rust reference exists; the pages of a shared
+        // mapping keep their contents.
+        match unsafe { libc::madvise(address, usize::try_from(len).unwrap_or(0), libc::MADV_DONTNEED) } {
+            0 => Ok(()),
+            _ => Err(KvmError::last("madvise(MADV_DONTNEED)")),
+        }
     }
 
     /// Copies guest RAM at `offset` into `buffer`.

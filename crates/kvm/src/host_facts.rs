@@ -20,22 +20,7 @@ pub(crate) fn kernel_release() -> String {
 /// Whether this process may create a userfaultfd that knows `UFFDIO_POISON` (Linux 6.6).
 #[cfg(target_os = "linux")]
 pub(crate) fn userfaultfd_can_poison() -> bool {
-    use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
-
-    use crate::abi::{UFFD_API, UFFD_FEATURE_POISON, UFFD_USER_MODE_ONLY, UFFDIO_API};
-
-    // SAFETY: the call takes flags alone.
-    let fd = unsafe { libc::syscall(libc::SYS_userfaultfd, libc::O_CLOEXEC | UFFD_USER_MODE_ONLY) };
-    let Ok(fd) = i32::try_from(fd) else { return false };
-    if fd < 0 {
-        return false;
-    }
-    // SAFETY: the descriptor was just created and belongs to nobody else.
-    let fd = unsafe { OwnedFd::from_raw_fd(fd) };
-    // struct uffdio_api: api, features, ioctls.
-    let mut api: [u64; 3] = [UFFD_API, UFFD_FEATURE_POISON, 0];
-    // SAFETY: the ioctl reads and writes exactly these 24 bytes.
-    unsafe { libc::ioctl(fd.as_raw_fd(), UFFDIO_API as _, api.as_mut_ptr()) == 0 }
+    crate::quarantine::Quarantine::open().is_ok()
 }
 
 /// Whether this process may use `MADV_HWPOISON`.

@@ -22,10 +22,13 @@ mod guest_memory;
 mod host_facts;
 mod kick;
 mod probe;
+#[cfg(target_os = "linux")]
+mod quarantine;
 mod register;
 // Everywhere compiled and tested; used where there is a kernel that shares the page.
 #[cfg_attr(not(all(target_os = "linux", target_arch = "aarch64")), allow(dead_code))]
 mod run_page;
+mod sigbus;
 mod system;
 
 pub use clock::monotonic;
@@ -35,6 +38,9 @@ pub use exit::{SeaExit, SystemEventKind, VcpuEntry, VcpuExit};
 pub use guest_memory::{GuestMemory, GuestMemoryError};
 pub use kick::{Kick, KickTarget};
 pub use probe::{HostCapabilities, HostSupport, Obstacle, SupportStatus, probe_host};
+#[cfg(target_os = "linux")]
+pub use quarantine::Quarantine;
 pub use register::RegId;
 pub use run_page::RunPage;
+pub use sigbus::MemoryErrorSignal;
 pub use system::{PowerState, Vcpu, VmConfig, VmFd};
