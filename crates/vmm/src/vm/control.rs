@@ -388,6 +388,9 @@ impl Control {
         if living > 0 {
             // The kernel still has the addresses of guest memory, so it stays for as long as the process.
             std::mem::forget(resources);
+        } else {
+            // Before the answer, which says that it was done.
+            drop(resources);
         }
         let closed = ClosedVm { unretired_host_pages };
         let from = self.state();
@@ -401,3 +404,6 @@ impl Control {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
