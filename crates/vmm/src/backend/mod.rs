@@ -1,5 +1,7 @@
-//! What the run loop asks of a vCPU, with two implementations: KVM and the simulator.
+//! What the run loop asks of a vCPU, with two implementations, KVM and the simulator, and one for tests.
 
+#[cfg(test)]
+pub(crate) mod fake;
 mod kvm;
 
 use std::fmt;

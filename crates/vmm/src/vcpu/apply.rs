@@ -154,3 +154,6 @@ fn optional(value: Result<u64, KvmError>) -> Result<Option<u64>, KvmError> {
         Err(error) => Err(error),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -119,3 +119,89 @@ impl VcpuCommand {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, mpsc};
+
+    use super::*;
+
+    fn command(order: &mpsc::Sender<u32>, number: u32) -> VcpuCommand {
+        let order = order.clone();
+        VcpuCommand::SetRegister(RegId::PC, 0, Box::new(move |_| order.send(number).unwrap_or(())))
+    }
+
+    fn next(mailbox: &Mailbox) -> &'static str {
+        match mailbox.wait() {
+            Wakeup::Command(VcpuCommand::SetRegister(_, _, reply)) => {
+                reply(Ok(()));
+                "command"
+            }
+            Wakeup::Command(_) => "another command",
+            Wakeup::Run => "run",
+            Wakeup::Quit => "quit",
+        }
+    }
+
+    #[test]
+    fn commands_come_before_a_run_and_in_order() {
+        let mailbox = Mailbox::default();
+        let (order, done) = mpsc::channel();
+        mailbox.send(command(&order, 1));
+        mailbox.request_run();
+        mailbox.send(command(&order, 2));
+        assert_eq!(
+            [next(&mailbox), next(&mailbox), next(&mailbox)],
+            ["command", "command", "run"]
+        );
+        assert_eq!(done.try_iter().collect::<Vec<_>>(), [1, 2]);
+    }
+
+    #[test]
+    fn commands_are_answered_before_a_quit_and_a_quit_beats_a_run() {
+        let mailbox = Mailbox::default();
+        let (order, done) = mpsc::channel();
+        mailbox.request_run();
+        mailbox.request_quit();
+        mailbox.send(command(&order, 1));
+        assert_eq!(
+            [next(&mailbox), next(&mailbox), next(&mailbox)],
+            ["command", "quit", "quit"]
+        );
+        assert_eq!(done.try_iter().count(), 1);
+    }
+
+    #[test]
+    fn one_request_is_one_run() {
+        let mailbox = Arc::new(Mailbox::default());
+        mailbox.request_run();
+        mailbox.request_run();
+        assert_eq!(next(&mailbox), "run");
+        let waiting = Arc::clone(&mailbox);
+        let waiter = std::thread::spawn(move || next(&waiting));
+        assert!(!waiter.is_finished(), "nothing is left to do");
+        mailbox.request_quit();
+        assert_eq!(waiter.join().expect("no panic"), "quit");
+    }
+
+    #[test]
+    fn a_run_forgets_the_park_before_it_and_a_park_after_it_stays() {
+        let mailbox = Mailbox::default();
+        mailbox.request_park();
+        assert!(mailbox.park_requested());
+        mailbox.request_run();
+        assert!(!mailbox.park_requested());
+        mailbox.request_park();
+        assert!(mailbox.park_requested());
+        assert_eq!(next(&mailbox), "run", "it runs, finds the request, and parks");
+    }
+
+    #[test]
+    fn a_quit_makes_a_running_vcpu_park() {
+        let mailbox = Mailbox::default();
+        mailbox.request_run();
+        assert_eq!(next(&mailbox), "run");
+        mailbox.request_quit();
+        assert!(mailbox.park_requested());
+    }
+}

@@ -309,3 +309,6 @@ fn consumer(vcpu: &mut dyn VcpuBackend) -> Result<Consumer, KvmError> {
 fn unhandled(vcpu: u32, exit: UnhandledExit) -> ParkReason {
     ParkReason::Failed(VmError::UnhandledExit { vcpu, exit })
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,216 @@
+use seawall_kvm::RegId;
+
+use super::*;
+use crate::backend::fake::{EINVAL, FakeVcpu, KernelInjection, Write};
+use crate::sea;
+
+/// Of an application, with FnV, SET UEO and WnR: both ESR_EL1 and FAR_EL1 have to be written after the kernel.
+const REPORTED: u64 = 0x9200_1c50;
+/// What the kernel writes by itself.
+const BARE: u64 = 0x9200_0010;
+const ENTERED_PC: u64 = 0x8000_0c00;
+
+fn vcpu(injection: KernelInjection) -> FakeVcpu {
+    let (mut vcpu, _) = FakeVcpu::new();
+    vcpu.injection = injection;
+    vcpu
+}
+
+fn plan(esr: u64, fidelity: Fidelity) -> InjectionPlan {
+    let gva = (esr & FNV == 0).then_some(Gva::from_bits(FakeVcpu::FAR));
+    sea::plan(Esr::from_bits(esr), gva, Pstate::from_bits(0x6000_0000), fidelity)
+}
+
+fn restored() -> InjectionPlan {
+    plan(REPORTED, Fidelity::Restored)
+}
+
+#[test]
+fn what_the_kernel_wrote_is_replaced_by_what_the_processor_reported() {
+    let mut vcpu = vcpu(KernelInjection::Enters);
+    let injection = inject(&mut vcpu, &restored());
+    assert_eq!(injection.method, InjectionMethod::VcpuEventsAndRegisters);
+    assert_eq!(
+        (injection.esr, injection.error),
+        (Some(Esr::from_bits(REPORTED)), None)
+    );
+    assert_eq!(
+        (vcpu.get(RegId::ESR_EL1), vcpu.get(RegId::FAR_EL1)),
+        (REPORTED, 0)
+    );
+    assert_eq!(vcpu.get(RegId::PC), ENTERED_PC);
+    assert_eq!(
+        vcpu.writes,
+        [RegId::ESR_EL1, RegId::ESR_EL1, RegId::FAR_EL1],
+        "the sentinel, and the two that were wrong"
+    );
+}
+
+#[test]
+fn a_syndrome_the_kernel_got_right_is_left_alone() {
+    for plan in [plan(BARE, Fidelity::Restored), plan(REPORTED, Fidelity::Kvm)] {
+        let mut vcpu = vcpu(KernelInjection::Enters);
+        let injection = inject(&mut vcpu, &plan);
+        assert_eq!(injection.method, InjectionMethod::VcpuEvents);
+        assert_eq!(injection.esr, Some(Esr::from_bits(BARE)));
+        assert_eq!(vcpu.get(RegId::FAR_EL1), FakeVcpu::FAR);
+        assert_eq!(vcpu.writes, [RegId::ESR_EL1], "the sentinel alone");
+    }
+}
+
+#[test]
+fn an_injection_that_did_not_happen_goes_by_registers() {
+    for injection in [KernelInjection::Ignores, KernelInjection::Refuses] {
+        let mut vcpu = vcpu(injection);
+        let done = inject(&mut vcpu, &restored());
+        assert_eq!(
+            done,
+            Injection {
+                method: InjectionMethod::Registers,
+                esr: Some(Esr::from_bits(REPORTED)),
+                error: None
+            }
+        );
+        let expected = [
+            (RegId::PC, ENTERED_PC),
+            (RegId::PSTATE, 0x6000_03c5),
+            (RegId::ELR_EL1, 0x40_1234),
+            (RegId::SPSR_EL1, 0x6000_0000),
+            (RegId::ESR_EL1, REPORTED),
+            (RegId::FAR_EL1, 0),
+        ];
+        assert_eq!(
+            expected.map(|(register, _)| (register, vcpu.get(register))),
+            expected
+        );
+        // While PSTATE says AArch32, the kernel cuts the program counter to 32 bits.
+        let position = |wanted| vcpu.writes.iter().position(|register| *register == wanted);
+        assert!(position(RegId::PSTATE) < position(RegId::PC), "{:?}", vcpu.writes);
+    }
+}
+
+#[test]
+fn ease_moves_the_vector_of_an_entry_by_registers() {
+    let mut vcpu = vcpu(KernelInjection::Ignores);
+    vcpu.unreadable.clear();
+    vcpu.registers.insert(RegId::SCTLR2_EL1, 1 << 5);
+    assert_eq!(inject(&mut vcpu, &restored()).error, None);
+    assert_eq!(vcpu.get(RegId::PC), ENTERED_PC + 0x180);
+}
+
+#[test]
+fn a_processor_without_sctlr2_is_no_error_and_another_errno_is() {
+    for (errno, entered) in [(Errno::NO_ENTRY, true), (EINVAL, false)] {
+        let mut vcpu = vcpu(KernelInjection::Ignores);
+        vcpu.unreadable = vec![(RegId::SCTLR2_EL1, errno)];
+        let injection = inject(&mut vcpu, &restored());
+        assert_eq!(injection.error.is_none(), entered, "{errno}");
+        assert_eq!(vcpu.get(RegId::PC) == ENTERED_PC, entered);
+    }
+}
+
+/// The writes of an injection that goes by registers: sentinel, saved ESR_EL1, then the entry.
+const WRITES_BY_REGISTERS: usize = 8;
+
+#[test]
+fn a_guest_whose_abort_cannot_be_injected_is_as_it_was() {
+    for injection in [KernelInjection::Ignores, KernelInjection::Refuses] {
+        for step in 0..WRITES_BY_REGISTERS {
+            let mut vcpu = vcpu(injection);
+            let before = vcpu.registers.clone();
+            vcpu.bad_write = Some((step, Write::Fails));
+            let done = inject(&mut vcpu, &restored());
+            let error = done.error.expect("a write failed");
+            assert_eq!((done.esr, error.errno()), (None, Some(EINVAL)), "write {step}");
+            // The one thing that cannot be undone is a saved ESR_EL1 that cannot be written.
+            let mut after = vcpu.registers;
+            if step == 1 {
+                assert_eq!(after.insert(RegId::ESR_EL1, 0x5600_0000), Some(SENTINEL));
+            }
+            assert_eq!(after, before, "write {step}");
+        }
+        let mut vcpu = vcpu(injection);
+        inject(&mut vcpu, &restored());
+        assert_eq!(
+            vcpu.writes.len(),
+            WRITES_BY_REGISTERS,
+            "every write was made to fail"
+        );
+    }
+}
+
+#[test]
+fn an_entry_that_cannot_be_seen_is_undone_and_reported() {
+    let mut vcpu = vcpu(KernelInjection::Ignores);
+    let before = vcpu.registers.clone();
+    // ESR_EL1 is the fifth of the entry.
+    vcpu.bad_write = Some((6, Write::IsLost));
+    let done = inject(&mut vcpu, &restored());
+    assert_eq!(
+        done.error,
+        Some(InjectionError::NotObserved {
+            expected: REPORTED,
+            found: 0x5600_0000
+        })
+    );
+    assert_eq!(done.method, InjectionMethod::Registers);
+    assert_eq!(vcpu.registers, before);
+}
+
+#[test]
+fn a_syndrome_that_cannot_be_restored_leaves_the_kernels_and_says_so() {
+    for (step, write) in [(1, Write::Fails), (2, Write::Fails), (1, Write::IsLost)] {
+        let mut vcpu = vcpu(KernelInjection::Enters);
+        vcpu.bad_write = Some((step, write));
+        let done = inject(&mut vcpu, &restored());
+        assert_eq!(done.method, InjectionMethod::VcpuEventsAndRegisters);
+        assert!(done.error.is_some() && done.esr.is_none(), "{done:?}");
+        assert!(
+            done.entered(),
+            "the guest is in its handler: nobody may inject again"
+        );
+        assert_eq!(vcpu.get(RegId::PC), ENTERED_PC);
+        assert_eq!(vcpu.get(RegId::ESR_EL1), BARE);
+    }
+}
+
+#[test]
+fn a_lost_write_of_the_syndrome_is_not_observed() {
+    let mut vcpu = vcpu(KernelInjection::Enters);
+    vcpu.bad_write = Some((1, Write::IsLost));
+    assert_eq!(
+        inject(&mut vcpu, &restored()).error,
+        Some(InjectionError::NotObserved {
+            expected: REPORTED,
+            found: BARE
+        })
+    );
+}
+
+#[test]
+fn nothing_is_tried_twice_when_nobody_knows_what_happened() {
+    let mut vcpu = vcpu(KernelInjection::Enters);
+    vcpu.unreadable_after_injection = Some(RegId::ESR_EL1);
+    let done = inject(&mut vcpu, &restored());
+    assert!(done.error.is_some());
+    assert_eq!(
+        (vcpu.get(RegId::PC), vcpu.get(RegId::ELR_EL1)),
+        (ENTERED_PC, 0x40_1234),
+        "a second entry would start from the handler"
+    );
+}
+
+#[test]
+fn a_syndrome_that_cannot_be_saved_is_not_overwritten() {
+    let mut vcpu = vcpu(KernelInjection::Enters);
+    vcpu.unreadable.push((RegId::ESR_EL1, EINVAL));
+    let before = vcpu.registers.clone();
+    assert!(inject(&mut vcpu, &restored()).error.is_some());
+    assert_eq!((vcpu.registers, vcpu.writes), (before, vec![]));
+}
+
+#[test]
+fn the_sentinel_is_no_syndrome() {
+    // Bits 63:56 of ESR_EL1 are reserved, and the kernel writes 32 bits.
+    assert_ne!(SENTINEL >> 56, 0);
+}

@@ -1,0 +1,188 @@
+use std::sync::{Mutex, RwLock, Weak};
+
+use seawall_arm64::Esr;
+use seawall_kvm::{GuestMemory, SeaExit, VcpuExit};
+
+use super::*;
+use crate::backend::fake::{FakeVcpu, Kicks};
+use crate::devices::Bus;
+use crate::event::Outbox;
+use crate::options::BackendKind;
+use crate::sea::{Ledger, MemoryFailurePolicy, RecoverablePolicy, UncontainablePolicy};
+use crate::vcpu::{self, RunContext};
+use crate::vm::Resources;
+use crate::vm::state::StateCell;
+
+/// Long enough for a vCPU that works, on a machine with work to do; short enough to wait for.
+const LIMITS: Limits = Limits {
+    park: Duration::from_millis(60),
+    kick: Duration::from_millis(5),
+};
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// A machine of one vCPU that leaves the guest only when told, whatever kicks it.
+struct Stuck {
+    messages: mpsc::Sender<Message>,
+    exits: mpsc::Sender<VcpuExit>,
+    kicks: Arc<Kicks>,
+    shared: Arc<Shared>,
+    memory: Weak<GuestMemory>,
+    control: std::thread::JoinHandle<()>,
+}
+
+impl Stuck {
+    fn started() -> Self {
+        let outbox = Arc::new(Outbox::new(Box::new(|| {})));
+        let context = Arc::new(RunContext {
+            backend: BackendKind::Simulated,
+            policy: MemoryFailurePolicy {
+                recoverable: RecoverablePolicy::Pause,
+                uncontainable: UncontainablePolicy::Stop,
+            },
+            bus: Bus::new(Arc::clone(&outbox)),
+            ledger: Mutex::new(Ledger::default()),
+            outbox: Arc::clone(&outbox),
+        });
+        let memory = Arc::new(GuestMemory::create(4096).expect("memory"));
+        let (messages, inbox) = mpsc::channel();
+        let (vcpu, exits) = FakeVcpu::new();
+        let kicks = vcpu.kicks();
+        let thread =
+            vcpu::spawn(0, Box::new(vcpu), None, Arc::clone(&context), messages.clone()).expect("a thread");
+        assert!(matches!(inbox.recv_timeout(LIMIT), Ok(Message::Parked { .. })));
+        let shared = Arc::new(Shared {
+            state: StateCell::new(),
+            outbox,
+            resources: RwLock::new(Some(Resources {
+                memory: Arc::clone(&memory),
+                context,
+            })),
+        });
+        let served = Arc::clone(&shared);
+        let control = std::thread::spawn(move || {
+            Control::new(vec![thread], None, served, LIMITS).serve(&inbox);
+        });
+        let stuck = Self {
+            messages,
+            exits,
+            kicks,
+            shared,
+            memory: Arc::downgrade(&memory),
+            control,
+        };
+        stuck.ask(Message::Start).expect("created");
+        stuck
+    }
+
+    fn ask<T: Send + 'static>(&self, message: impl FnOnce(Reply<T>) -> Message) -> Result<T, VmError> {
+        let (sender, receiver) = mpsc::channel();
+        let reply = Box::new(move |answer| sender.send(answer).unwrap_or(()));
+        self.messages.send(message(reply)).expect("it serves");
+        receiver.recv_timeout(LIMIT).expect("answered")
+    }
+
+    fn events(&self) -> Vec<EventKind> {
+        let events = self.shared.outbox.drain().events;
+        events.into_iter().map(|event| event.kind).collect()
+    }
+}
+
+#[test]
+fn a_vcpu_that_never_leaves_the_guest_is_kicked_and_then_given_up() {
+    let stuck = Stuck::started();
+    let exit = stuck.ask(Message::Stop).expect("answered in time");
+    let error = VmError::VcpuStuck { vcpu: 0, seconds: 0 };
+    assert_eq!(error.code(), "ERR_INTERNAL");
+    assert_eq!(
+        exit,
+        VmExit {
+            reason: ExitReason::Failed,
+            vcpu: Some(0),
+            error: Some(error.clone())
+        }
+    );
+    assert!(stuck.kicks.count() > 3, "kicked {} times", stuck.kicks.count());
+    assert_eq!(stuck.shared.state.get(), VmState::Failed);
+    assert!(stuck.events().contains(&EventKind::VcpuFailed { vcpu: 0, error }));
+    let command = |reply| Message::Vcpu {
+        vcpu: 0,
+        operation: "getRegister()",
+        command: VcpuCommand::GetRegister(seawall_kvm::RegId::PC, reply),
+    };
+    let read = stuck.ask(command);
+    assert_eq!(
+        read.map_err(|error| error.code()),
+        Err("ERR_VCPU_RUNNING"),
+        "its registers are the processor's"
+    );
+}
+
+#[test]
+fn a_pause_that_a_stuck_vcpu_prevents_is_refused() {
+    let stuck = Stuck::started();
+    let paused = stuck.ask(Message::Pause);
+    assert_eq!(paused.map_err(|error| error.code()), Err("ERR_INVALID_STATE"));
+    assert_eq!(stuck.shared.state.get(), VmState::Failed);
+}
+
+#[test]
+fn a_vcpu_that_parks_after_it_was_given_up_changes_nothing() {
+    let recoverable = VcpuExit::ArmSea(SeaExit {
+        esr: Esr::from_bits(0x9200_0010),
+        gva: None,
+        gpa: None,
+    });
+    let shutdown = VcpuExit::SystemEvent {
+        kind: SystemEventKind::Shutdown,
+        flags: None,
+    };
+    for late in [recoverable, shutdown, VcpuExit::Interrupted] {
+        let stuck = Stuck::started();
+        let exit = stuck.ask(Message::Stop).expect("answered");
+        stuck.events();
+        stuck.exits.send(late).expect("it runs");
+        let closed = stuck.ask(Message::Close);
+        assert_eq!(
+            closed,
+            Ok(ClosedVm {
+                unretired_host_pages: 0
+            })
+        );
+        let changes: Vec<_> = stuck
+            .events()
+            .into_iter()
+            .filter(|kind| !matches!(kind, EventKind::MemoryFailure(_)))
+            .collect();
+        assert_eq!(
+            changes,
+            [EventKind::StateChanged {
+                from: VmState::Failed,
+                to: VmState::Closed
+            }],
+            "after {exit:?}"
+        );
+        assert_eq!(
+            stuck.memory.strong_count(),
+            0,
+            "the vCPU is gone, and the memory with it"
+        );
+        stuck.control.join().expect("no panic");
+    }
+}
+
+#[test]
+fn a_close_gives_a_stuck_vcpu_up_and_keeps_the_memory_it_may_use() {
+    let stuck = Stuck::started();
+    stuck.ask(Message::Close).expect("answered in time");
+    assert_eq!(stuck.shared.state.get(), VmState::Closed);
+    assert_eq!(
+        stuck.memory.strong_count(),
+        1,
+        "the kernel still has the address of guest memory"
+    );
+    assert!(
+        stuck.shared.resources.read().expect("no panic").is_none(),
+        "and nobody else"
+    );
+    stuck.control.join().expect("no panic");
+}
