@@ -3,6 +3,7 @@
 use seawall_arm64::{Esr, Gpa, Gva};
 
 use crate::error::Errno;
+use crate::sigbus::MemoryErrorSignal;
 
 /// With what a vCPU enters the guest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -67,6 +68,9 @@ pub enum VcpuExit {
         /// The event's flags; on arm64 the first data word, where there is one.
         flags: Option<u64>,
     },
+    /// `SIGBUS` with `BUS_MCEERR_AR` during the run: the guest needed a page that the host has lost. The program counter
+    /// has not moved, and an abort injected now carries the right address.
+    MemoryErrorSignal(MemoryErrorSignal),
     /// The run was interrupted by a signal or by `immediate_exit`; the request flags say why.
     Interrupted,
     /// `KVM_EXIT_FAIL_ENTRY`: the hardware refused to enter the guest.

@@ -63,6 +63,8 @@ impl RunSlot {
 
     /// Says that what follows is `KVM_RUN`.
     pub(crate) fn enter(&self) {
+        // What came after the last run was over is told again by the access itself.
+        self.0.seen.store(0, Ordering::Relaxed);
         self.0.in_run.store(true, Ordering::Relaxed);
         // The handler runs on this very thread, so the compiler's order is all that matters.
         compiler_fence(Ordering::SeqCst);
@@ -76,7 +78,6 @@ impl RunSlot {
         if seen == 0 {
             return None;
         }
-        self.0.seen.store(0, Ordering::Relaxed);
         let offset = (seen & !LOW_BITS) - self.0.start.load(Ordering::Relaxed);
         Some(MemoryErrorSignal {
             offset,
@@ -178,12 +179,12 @@ extern "C" fn on_sigbus(signal: i32, info: *mut libc::siginfo_t, context: *mut l
 /// `info` must be the one the kernel passed to the running signal handler.
 unsafe fn note(info: *const libc::siginfo_t) -> bool {
     // SAFETY: the caller vouches for the information.
-    let code = unsafe { (*info).si_code };
-    if code != libc::BUS_MCEERR_AR {
+    let information = unsafe { &*info };
+    if information.si_code != libc::BUS_MCEERR_AR {
         return false;
     }
     // SAFETY: `si_addr` is valid for every SIGBUS of the kernel.
-    let address = unsafe { (*info).si_addr() }.addr() as u64;
+    let address = unsafe { information.si_addr() }.addr() as u64;
     // SAFETY: `si_addr_lsb` is valid for BUS_MCEERR_AR (sigaction(2)).
     let lsb = unsafe { address_lsb(info) };
     // SAFETY: gettid always succeeds and is async-signal-safe.
@@ -298,16 +299,13 @@ mod tests {
             lsb,
             rest: [0; 102],
         };
+        // SAFETY: getpid always succeeds.
+        let process = unsafe { libc::getpid() };
+        // SAFETY: gettid always succeeds.
+        let thread = unsafe { libc::gettid() };
+        let (number, signal) = (libc::SYS_rt_tgsigqueueinfo, libc::SIGBUS);
         // SAFETY: the call reads the structure, and the signal goes to this thread.
-        let status = unsafe {
-            libc::syscall(
-                libc::SYS_rt_tgsigqueueinfo,
-                libc::getpid(),
-                libc::gettid(),
-                libc::SIGBUS,
-                &raw mut info,
-            )
-        };
+        let status = unsafe { libc::syscall(number, process, thread, signal, &raw mut info) };
         assert_eq!(status, 0);
     }
 

@@ -17,10 +17,11 @@ use crate::error::{Errno, KvmError};
 use crate::events::{PendingEvents, VcpuEvents};
 use crate::exit::{VcpuEntry, VcpuExit};
 use crate::guest_memory::GuestMemory;
-use crate::kick::Kick;
+use crate::kick::{Kick, KickTarget};
 use crate::probe::{HostCapabilities, Obstacle};
 use crate::register::RegId;
 use crate::run_page::RunPage;
+use crate::sigbus::RunSlot;
 use crate::system::{PowerState, VmConfig};
 
 fn failed(syscall: &'static str) -> impl Fn(kvm_ioctls::Error) -> KvmError {
@@ -138,11 +139,11 @@ impl VmFd {
         unsafe { self.fd.set_user_memory_region(region) }.map_err(failed("KVM_SET_USER_MEMORY_REGION"))
     }
 
-    /// Creates and initialises vCPU `index`, with PSCI 0.2 or newer.
+    /// Creates and initialises vCPU `index` of a guest whose RAM is `memory`, with PSCI 0.2 or newer.
     ///
     /// # Errors
     /// [`KvmError::Syscall`].
-    pub fn create_vcpu(&self, index: u32, power: PowerState) -> Result<Vcpu, KvmError> {
+    pub fn create_vcpu(&self, index: u32, power: PowerState, memory: &GuestMemory) -> Result<Vcpu, KvmError> {
         let fd = self
             .fd
             .create_vcpu(u64::from(index))
@@ -160,7 +161,13 @@ impl VmFd {
         let borrowed = unsafe { BorrowedFd::borrow_raw(fd.as_raw_fd()) };
         let page = Arc::new(RunPage::map(borrowed, self.run_page_size)?);
         let kick = Kick::new(Arc::clone(&page));
-        Ok(Vcpu { fd, page, kick })
+        Ok(Vcpu {
+            fd,
+            page,
+            kick,
+            memory: (memory.host_address(), memory.len() as u64),
+            slot: None,
+        })
     }
 }
 
@@ -178,9 +185,24 @@ pub struct Vcpu {
     fd: VcpuFd,
     page: Arc<RunPage>,
     kick: Kick,
+    /// The address and the size of the mapping of guest RAM.
+    memory: (u64, u64),
+    /// Where `SIGBUS` is noted for the thread that runs this vCPU.
+    slot: Option<RunSlot>,
 }
 
 impl Vcpu {
+    /// Prepares the current thread to run this vCPU: it can be kicked, and memory errors are noted for it.
+    ///
+    /// # Errors
+    /// [`KvmError::Syscall`].
+    pub fn enter_thread(&mut self) -> Result<KickTarget, KvmError> {
+        let target = self.kick.target_current_thread()?;
+        let (start, len) = self.memory;
+        self.slot = Some(RunSlot::claim(start, len));
+        Ok(target)
+    }
+
     /// Runs the guest until it exits.
     ///
     /// `EINTR` and `EAGAIN` are [`VcpuExit::Interrupted`], and `immediate_exit` is then clear again.
@@ -197,7 +219,7 @@ impl Vcpu {
         }
         let errno = Errno::last();
         match errno.0 {
-            libc::EINTR | libc::EAGAIN => {
+            (libc::EINTR | libc::EAGAIN, _) => {
                 // Cleared before the caller looks at its requests, so that a later kick is never lost.
                 self.page.clear_immediate_exit();
                 Ok(VcpuExit::Interrupted)

@@ -6,7 +6,7 @@ use crate::error::KvmError;
 use crate::events::{PendingEvents, VcpuEvents};
 use crate::exit::{VcpuEntry, VcpuExit};
 use crate::guest_memory::GuestMemory;
-use crate::kick::Kick;
+use crate::kick::{Kick, KickTarget};
 use crate::probe::{HostCapabilities, Obstacle};
 use crate::register::RegId;
 use crate::system::{PowerState, VmConfig};
@@ -45,7 +45,7 @@ impl VmFd {
         match self.0 {}
     }
 
-    pub fn create_vcpu(&self, _: u32, _: PowerState) -> Result<Vcpu, KvmError> {
+    pub fn create_vcpu(&self, _: u32, _: PowerState, _: &GuestMemory) -> Result<Vcpu, KvmError> {
         match self.0 {}
     }
 }
@@ -59,6 +59,10 @@ impl VmFd {
     reason = "there is one error: this host is unsupported"
 )]
 impl Vcpu {
+    pub fn enter_thread(&mut self) -> Result<KickTarget, KvmError> {
+        match self.0 {}
+    }
+
     pub fn run(&mut self, _: VcpuEntry) -> Result<VcpuExit, KvmError> {
         match self.0 {}
     }

@@ -196,7 +196,7 @@ impl VcpuBackend for FakeVcpu {
         self.kicks()
     }
 
-    fn enter_thread(&self) -> Result<Option<KickTarget>, KvmError> {
+    fn enter_thread(&mut self) -> Result<Option<KickTarget>, KvmError> {
         if self.cannot_enter_thread {
             return Err(KvmError::Syscall {
                 syscall: "pthread_sigmask",

@@ -23,7 +23,7 @@ pub(super) fn create(options: &VmOptions, memory: &GuestMemory) -> Result<Machin
         } else {
             PowerState::Off
         };
-        Ok(Box::new(vm.create_vcpu(index, power)?) as Box<dyn VcpuBackend>)
+        Ok(Box::new(vm.create_vcpu(index, power, memory)?) as Box<dyn VcpuBackend>)
     });
     Ok(Machine {
         vcpus: vcpus.collect::<Result<_, KvmError>>()?,
@@ -52,7 +52,7 @@ impl VcpuBackend for Vcpu {
         Arc::new(self.kick())
     }
 
-    fn enter_thread(&self) -> Result<Option<KickTarget>, KvmError> {
-        self.kick().target_current_thread().map(Some)
+    fn enter_thread(&mut self) -> Result<Option<KickTarget>, KvmError> {
+        Self::enter_thread(self).map(Some)
     }
 }

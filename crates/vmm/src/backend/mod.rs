@@ -25,7 +25,7 @@ pub(crate) trait VcpuBackend: Send + fmt::Debug {
     /// The way to get the vCPU out of the guest from another thread.
     fn kicker(&self) -> Arc<dyn Kicker>;
     /// Prepares the current thread to run the vCPU, for as long as the answer lives.
-    fn enter_thread(&self) -> Result<Option<KickTarget>, KvmError>;
+    fn enter_thread(&mut self) -> Result<Option<KickTarget>, KvmError>;
 }
 
 /// Gets one vCPU out of the guest: its current or next run ends with [`VcpuExit::Interrupted`].

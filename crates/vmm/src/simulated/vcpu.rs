@@ -291,7 +291,7 @@ impl VcpuBackend for SimulatedVcpu {
         Arc::clone(&self.kick) as Arc<dyn Kicker>
     }
 
-    fn enter_thread(&self) -> Result<Option<KickTarget>, KvmError> {
+    fn enter_thread(&mut self) -> Result<Option<KickTarget>, KvmError> {
         Ok(None)
     }
 }

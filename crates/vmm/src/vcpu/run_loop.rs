@@ -130,7 +130,7 @@ impl VcpuPosition {
             VcpuExit::Ldst64b { gpa, .. } => {
                 self.unclaimed(index, AccessKind::Ldst64b, gpa, None, vcpu, context)
             }
-            VcpuExit::Interrupted => mailbox.park_requested().then_some(ParkReason::Requested),
+            VcpuExit::MemoryErrorSignal(_) | VcpuExit::Interrupted => mailbox.park_requested().then_some(ParkReason::Requested),
             VcpuExit::SystemEvent { kind, .. } => {
                 self.last_exit = LastExit::Other("a PSCI call");
                 Some(match kind {
