@@ -51,7 +51,7 @@ await main(async () => {
   const lab = process.env['SEAWALL_LAB'] === 'off' ? null : await setUpLab()
 
   const headers = lab === null ? {} : { SEAWALL_KERNEL_HEADERS: lab.kernelHeaders }
-  const cargo = await step('cargo', ['test', '--workspace', '--locked'], {
+  const cargo = await step('cargo', ['test', '--workspace', '--locked', '--', '--show-output'], {
     env: headers,
     allowFailure: true,
     onLine: (line) => tally.cargo(line),
