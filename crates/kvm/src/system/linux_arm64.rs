@@ -213,22 +213,29 @@ impl Vcpu {
         if let VcpuEntry::MmioRead(data) = entry {
             self.page.set_mmio_data(data);
         }
+        if let Some(slot) = &self.slot {
+            slot.enter();
+        }
         // SAFETY: KVM_RUN on a vCPU descriptor takes no memory of ours but the run page, which is mapped.
-        if unsafe { libc::ioctl(self.fd.as_raw_fd(), abi::KVM_RUN as _, 0) } == 0 {
+        let status = unsafe { libc::ioctl(self.fd.as_raw_fd(), abi::KVM_RUN as _, 0) };
+        let errno = Errno::last();
+        let signal = self.slot.as_ref().and_then(RunSlot::leave);
+        if status == 0 {
             return Ok(self.page.exit());
         }
-        let errno = Errno::last();
-        match errno.0 {
+        match (errno.0, signal) {
+            // A kick that came at the same time stays: `immediate_exit` ends the next run.
+            (libc::EINTR, Some(signal)) => Ok(VcpuExit::MemoryErrorSignal(signal)),
             (libc::EINTR | libc::EAGAIN, _) => {
                 // Cleared before the caller looks at its requests, so that a later kick is never lost.
                 self.page.clear_immediate_exit();
                 Ok(VcpuExit::Interrupted)
             }
-            libc::EFAULT | libc::EHWPOISON => self.page.memory_fault(errno).ok_or(KvmError::Syscall {
+            (libc::EFAULT | libc::EHWPOISON, _) => self.page.memory_fault(errno).ok_or(KvmError::Syscall {
                 syscall: "KVM_RUN",
                 errno,
             }),
-            _ => Err(KvmError::Syscall {
+            (_, _) => Err(KvmError::Syscall {
                 syscall: "KVM_RUN",
                 errno,
             }),
