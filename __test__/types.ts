@@ -8,6 +8,7 @@ import type {
   MemoryFailure,
   MemoryFailureEvent,
   PageState,
+  PoisonedPage,
   SeawallError,
   SimulatedBackend,
   Syndrome,
@@ -125,6 +126,31 @@ hold<
 hold<Same<EventOf<'memory-failure'>, MemoryFailureEvent>>()
 hold<Same<EventOf<'state-changed'>, Base & { type: 'state-changed'; from: VmState; to: VmState }>>()
 hold<Same<EventOf<'exit'>, Base & { type: 'exit'; exit: VmExit }>>()
+hold<
+  Same<
+    EventOf<'page-state-changed'>,
+    Base & { type: 'page-state-changed'; page: PoisonedPage; from: PageState }
+  >
+>()
+hold<
+  Same<
+    EventOf<'poison-threshold-reached'>,
+    Base & { type: 'poison-threshold-reached'; distinctPages: number; action: 'pause' | 'stop' | 'report' }
+  >
+>()
+hold<
+  Same<
+    PoisonedPage,
+    {
+      gpa: bigint
+      size: number
+      state: PageState
+      hits: number
+      firstSeen: string
+      source: MemoryFailure['source']
+    }
+  >
+>()
 hold<Same<EventOf<'events-lost'>, Base & { type: 'events-lost'; fromSeq: number; toSeq: number }>>()
 hold<
   Same<
@@ -178,6 +204,7 @@ hold<
     stop(): Promise<VmExit>
     wait(): Promise<VmExit>
     close(): Promise<{ unretiredHostPages: number }>
+    poisonedPages(): PoisonedPage[]
     events(options?: { signal?: AbortSignal }): AsyncIterableIterator<VmEvent>
     ref(): Vm
     unref(): Vm
@@ -208,7 +235,13 @@ const options = {
   vcpus: 1,
   backend: 'kvm',
   boot: { type: 'flat', image: 'guest.bin', loadAddress: 0x8000_0000n, entry: 0x8000_0000n },
-  memoryFailure: { recoverable: 'inject', uncontainable: 'stop' },
+  memoryFailure: {
+    recoverable: 'inject',
+    uncontainable: 'stop',
+    quarantine: true,
+    threshold: { distinctPages: 4, action: 'report' },
+    sameFaultLimit: 3,
+  },
   capabilities: { armSeaToUser: true, armNisvToUser: true },
 } as const satisfies Required<VmOptions>
 hold<Equal<keyof typeof options, keyof VmOptions>>()
@@ -226,6 +259,8 @@ export function describe(event: VmEvent): string {
     case 'state-changed':
     case 'exit':
     case 'unclaimed-access':
+    case 'page-state-changed':
+    case 'poison-threshold-reached':
     case 'events-lost':
     case 'vcpu-failed':
       return event.type

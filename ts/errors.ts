@@ -11,7 +11,8 @@
  * | `ERR_INVALID_STATE` | the operation makes no sense in the VM's state |
  * | `ERR_VM_CLOSED` | the VM was closed |
  * | `ERR_VCPU_RUNNING` | the vCPU runs, so that nobody else can touch it |
- * | `ERR_GUEST_MEMORY` | the range is no guest RAM, or the host has lost the page |
+ * | `ERR_GUEST_MEMORY` | the range is no guest RAM, or the host lost the page while it was copied |
+ * | `ERR_POISONED_PAGE` | the range holds a page that is known to be lost |
  * | `ERR_INVALID_INJECTION` | an abort was asked for where none can be taken |
  * | `ERR_INJECTION_FAILED` | no way of injecting the abort worked |
  * | `ERR_OUT_OF_RESOURCES` | no more files, memory or threads |
@@ -28,6 +29,7 @@ export type SeawallErrorCode =
   | 'ERR_VM_CLOSED'
   | 'ERR_VCPU_RUNNING'
   | 'ERR_GUEST_MEMORY'
+  | 'ERR_POISONED_PAGE'
   | 'ERR_INVALID_INJECTION'
   | 'ERR_INJECTION_FAILED'
   | 'ERR_OUT_OF_RESOURCES'

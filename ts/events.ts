@@ -20,6 +20,22 @@ export interface VmExit {
 /** What has been done about a lost page. */
 export type PageState = 'poisoned' | 'quarantined' | 'guest-retired' | 'host-offlined' | 'replaced'
 
+/** A page that a guest has lost. */
+export interface PoisonedPage {
+  /** Its first byte. */
+  gpa: bigint
+  /** Its size in bytes. */
+  size: number
+  /** What has been done about it. */
+  state: PageState
+  /** How often it was consumed. */
+  hits: number
+  /** When it was first consumed, RFC 3339 in UTC. */
+  firstSeen: string
+  /** How it was found. */
+  source: MemoryFailure['source']
+}
+
 /** How an exception was injected, and what came of it. */
 export interface Injection {
   /**
@@ -113,6 +129,12 @@ export type VmEvent =
       gpa: bigint
       write: boolean | null
       action: 'abort' | 'stop' | 'read-zero'
+    })
+  | (EventBase & { type: 'page-state-changed'; page: PoisonedPage; from: PageState })
+  | (EventBase & {
+      type: 'poison-threshold-reached'
+      distinctPages: number
+      action: 'pause' | 'stop' | 'report'
     })
   | (EventBase & { type: 'events-lost'; fromSeq: number; toSeq: number })
   | (EventBase & { type: 'vcpu-failed'; vcpu: number; error: { code: string; message: string } })

@@ -10,6 +10,7 @@ export type {
   MemoryFailure,
   MemoryFailureEvent,
   PageState,
+  PoisonedPage,
   VmEvent,
   VmEvents,
   VmExit,

@@ -1,6 +1,6 @@
 import { createRequire } from 'node:module'
 import { SeawallError, type SeawallErrorCode } from './errors.ts'
-import type { Injection, MemoryFailureEvent, VmEvent, VmExit, VmState } from './events.ts'
+import type { Injection, MemoryFailureEvent, PoisonedPage, VmEvent, VmExit, VmState } from './events.ts'
 import type { HostSupport } from './host.ts'
 import type { Syndrome } from './syndrome.ts'
 
@@ -62,6 +62,9 @@ export interface NativeVmOptions {
   armNisvToUser: boolean
   recoverable: 'inject' | 'pause' | 'stop'
   uncontainable: 'pause' | 'stop'
+  quarantine: boolean
+  threshold: { distinctPages: number; action: 'pause' | 'stop' | 'report' } | null
+  sameFaultLimit: number
 }
 
 /** The addon's virtual machine. */
@@ -79,6 +82,7 @@ export interface NativeVm {
   drain(): { events: NativeEvent[]; console: Buffer }
   readMemory(gpa: bigint, length: number): Buffer | NativeError
   writeMemory(gpa: bigint, data: Uint8Array): NativeError | null
+  poisonedPages(): PoisonedPage[]
   consoleInput(input: Uint8Array): number | NativeError
 }
 

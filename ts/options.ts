@@ -46,16 +46,29 @@ export interface MemoryFailurePolicy {
   recoverable?: 'inject' | 'pause' | 'stop'
   /** For errors that nobody can contain (SET is UC or reserved). Default `stop`. */
   uncontainable?: 'pause' | 'stop'
+  /**
+   * Whether lost pages are taken out of everybody's reach, so that a further access consumes nothing on the hardware.
+   * Default true.
+   */
+  quarantine?: boolean
+  /** What to do with each lost page from a number of different ones on. Default: nothing more. */
+  threshold?: { distinctPages: number; action: 'pause' | 'stop' | 'report' }
+  /**
+   * How many times in a row the guest's kernel may get the same abort (same page, same instruction) before the VM stops.
+   * A user process that survives its signal and touches the page for ever never stops the VM. Default 3.
+   */
+  sameFaultLimit?: number
 }
 
 const MAX_VCPUS = 512
+const MAX_COUNT = 2 ** 32 - 1
 
 /** Checks options and completes their defaults. */
 export function toNativeOptions(value: unknown): NativeVmOptions {
   const names = ['id', 'name', 'memory', 'vcpus', 'backend', 'boot', 'memoryFailure', 'capabilities']
   const options = checkRecord(value, names, 'options')
   const boot = checkRecord(options['boot'], ['type', 'image', 'loadAddress', 'entry'], 'boot')
-  const policyNames = ['recoverable', 'uncontainable']
+  const policyNames = ['recoverable', 'uncontainable', 'quarantine', 'threshold', 'sameFaultLimit']
   const policy = checkRecord(options['memoryFailure'] ?? {}, policyNames, 'memoryFailure')
   const capabilityNames = ['armSeaToUser', 'armNisvToUser']
   const capabilities = checkRecord(options['capabilities'] ?? {}, capabilityNames, 'capabilities')
@@ -83,6 +96,19 @@ export function toNativeOptions(value: unknown): NativeVmOptions {
       ['pause', 'stop'],
       'memoryFailure.uncontainable',
     ),
+    quarantine: checkBoolean(policy['quarantine'] ?? true, 'memoryFailure.quarantine'),
+    threshold: checkThreshold(policy['threshold']),
+    sameFaultLimit: checkInteger(policy['sameFaultLimit'] ?? 3, 1, MAX_COUNT, 'memoryFailure.sameFaultLimit'),
+  }
+}
+
+function checkThreshold(value: unknown): NativeVmOptions['threshold'] {
+  if (value === undefined) return null
+  const what = 'memoryFailure.threshold'
+  const threshold = checkRecord(value, ['distinctPages', 'action'], what)
+  return {
+    distinctPages: checkInteger(threshold['distinctPages'], 1, MAX_COUNT, `${what}.distinctPages`),
+    action: checkOneOf(threshold['action'], ['pause', 'stop', 'report'], `${what}.action`),
   }
 }
 

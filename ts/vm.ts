@@ -3,7 +3,7 @@ import type { Duplex } from 'node:stream'
 import { checkBytes, checkInteger, checkU64 } from './checks.ts'
 import { Console } from './console.ts'
 import { EventStream } from './event-stream.ts'
-import type { VmEvent, VmEvents, VmExit, VmState } from './events.ts'
+import type { PoisonedPage, VmEvent, VmEvents, VmExit, VmState } from './events.ts'
 import {
   loadNative,
   type NativeError,
@@ -55,7 +55,7 @@ export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
   readonly name: string | null
   /** The vCPUs, by index. */
   readonly vcpus: readonly Vcpu[]
-  /** Guest RAM. Throws `ERR_GUEST_MEMORY` outside it, `ERR_VM_CLOSED` after {@link Vm.close}. */
+  /** Guest RAM. Throws `ERR_GUEST_MEMORY` outside it, `ERR_POISONED_PAGE` on a lost page, `ERR_VM_CLOSED` after {@link Vm.close}. */
   readonly memory: VmMemory
   readonly #native: NativeVm
   readonly #console: Console
@@ -105,6 +105,11 @@ export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
   /** The guest's console. */
   get console(): Duplex {
     return this.#console
+  }
+
+  /** Every page that the guest has lost, by address; none once the VM is closed. */
+  poisonedPages(): PoisonedPage[] {
+    return this.#native.poisonedPages()
   }
 
   /** Lets the vCPUs run. Rejects with `ERR_INVALID_STATE` from any state but `created`. */

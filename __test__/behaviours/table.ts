@@ -1,4 +1,12 @@
-import type { MemoryFailureEvent, SimulatedStep, Vm, VmEvent, VmExit, VmOptions } from 'seawall'
+import {
+  type MemoryFailureEvent,
+  SeawallError,
+  type SimulatedStep,
+  type Vm,
+  type VmEvent,
+  type VmExit,
+  type VmOptions,
+} from 'seawall'
 
 /** What a guest's own handler read in its registers, from the line it printed. */
 export interface GuestException {
@@ -56,6 +64,17 @@ function oneAbort(abort: SimulatedStep): SimulatedStep[][] {
   return [[ready, abort, exception, ...done]]
 }
 
+const readTwice: SimulatedStep[][] = [
+  [
+    ready,
+    sea(0x9200_0010n, EL1),
+    exception,
+    { step: 'sea', esr: 0x9200_0010n, pstate: EL1, pc: PC + 0x40n, far: 0x8010_0030n, gpa: PAGE },
+    exception,
+    ...done,
+  ],
+]
+
 const shutdown: VmExit = { reason: 'shutdown', vcpu: 0 }
 const stoppedByPolicy: VmExit = { reason: 'policy', vcpu: 0 }
 const injected = {
@@ -100,7 +119,8 @@ function containedAbort(options: {
         gva,
         gpa,
         consumer: { mode: user ? 'user' : 'kernel', pstate },
-        page: gpa === null ? null : { gpa: PAGE, size: 4096, first: true, hits: 1, state: 'poisoned' },
+        page: gpa === null ? null : { gpa: PAGE, size: 4096, first: true, hits: 1, state: 'quarantined' },
+        quarantine: gpa === null ? null : { method: 'userfaultfd', granule: 4096 },
         injection,
         ledger: { distinctPages: gpa === null ? 0 : 1, total: 1 },
         flags: { actionRequired: true, recursive: false },
@@ -240,30 +260,93 @@ export const behaviours: Behaviour[] = [
     }),
   ),
   {
-    name: 'a second hit on a page is the same page',
+    name: 'a second hit on a lost page consumes nothing, and aborts again',
     guest: 'read-twice',
-    arm: 'fsc=0x10',
-    script: [
-      [
-        ready,
-        sea(0x9200_0010n, EL1),
-        exception,
-        { step: 'sea', esr: 0x9200_0010n, pstate: EL1, pc: PC + 0x40n, far: 0x8010_0030n, gpa: PAGE },
-        exception,
-        ...done,
-      ],
-    ],
+    arm: 'fsc=0x10 count=1',
+    script: readTwice,
     exit: shutdown,
     failures: [
-      { page: { first: true, hits: 1 }, ledger: { distinctPages: 1, total: 1 } },
+      { source: 'sea', signal: null, page: { first: true, hits: 1 }, ledger: { distinctPages: 1, total: 1 } },
       {
-        page: { first: false, hits: 2 },
+        source: 'quarantined-page',
+        abort: null,
+        signal: { code: 'BUS_MCEERR_AR', lsb: 12 },
+        gva: null,
+        gpa: PAGE,
+        page: { first: false, hits: 2, state: 'quarantined' },
+        quarantine: { method: 'userfaultfd', granule: 4096 },
+        injection: { ...byKernel, esr: 0x9600_0010n },
         ledger: { distinctPages: 1, total: 2 },
         flags: { recursive: false },
       },
     ],
+    exceptions: [{ far: ACCESS }, { esr: 0x9600_0010n, far: 0x8010_0030n }],
+    lines: ['ready', 'done'],
+  },
+  {
+    name: 'without the quarantine a second hit consumes the error again',
+    guest: 'read-twice',
+    arm: 'fsc=0x10',
+    script: readTwice,
+    options: { memoryFailure: { quarantine: false } },
+    exit: shutdown,
+    failures: [
+      { source: 'sea', quarantine: null, page: { first: true, hits: 1, state: 'poisoned' } },
+      { source: 'sea', quarantine: null, page: { first: false, hits: 2, state: 'poisoned' } },
+    ],
     exceptions: [{ far: ACCESS }, { far: 0x8010_0030n }],
     lines: ['ready', 'done'],
+  },
+  {
+    name: "a guest's kernel that touches the page at the same instruction again and again stops the VM",
+    guest: 'counter',
+    arm: 'fsc=0x10 count=1',
+    script: [Array.from({ length: 4 }, () => sea(0x9200_0010n, EL1))],
+    exit: stoppedByPolicy,
+    failures: [
+      { source: 'sea', action: 'inject', flags: { recursive: false } },
+      { source: 'quarantined-page', action: 'inject', flags: { recursive: true } },
+      { source: 'quarantined-page', action: 'inject', flags: { recursive: true } },
+      {
+        source: 'quarantined-page',
+        action: 'stop',
+        injection: null,
+        reason: "the guest's kernel got this abort 3 times in a row and touched the page again",
+      },
+    ],
+    exceptions: [],
+  },
+  {
+    name: 'a lost page is listed, and nobody reads or writes it',
+    guest: 'read-el0',
+    arm: 'fsc=0x10',
+    script: oneAbort(sea(0x9200_0010n, EL0)),
+    act: async (vm) => {
+      await vm.wait()
+      const [page, ...others] = vm.poisonedPages()
+      if (page?.gpa !== PAGE || page.state !== 'quarantined' || page.hits !== 1 || others.length > 0) {
+        throw new Error(`the list says ${page?.gpa} ${page?.state} ${page?.hits}`)
+      }
+      for (const access of [
+        () => vm.memory.read(PAGE, 1),
+        () => vm.memory.read(PAGE - 1n, 2),
+        () => vm.memory.write(PAGE + 0xfffn, new Uint8Array(1)),
+      ]) {
+        try {
+          access()
+        } catch (error) {
+          if (error instanceof SeawallError && error.code === 'ERR_POISONED_PAGE') continue
+          throw error
+        }
+        throw new Error('a lost page was accessed')
+      }
+      vm.memory.read(PAGE - 8n, 8)
+      vm.memory.read(PAGE + 0x1000n, 8)
+    },
+    exit: shutdown,
+    failures: [{ action: 'inject' }],
+    exceptions: [{ esr: 0x9200_0010n }],
+    lines: ['done'],
   },
   {
     name: 'with the capability off the kernel makes an SError of the abort, and nothing is reported',

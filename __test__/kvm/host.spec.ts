@@ -95,7 +95,8 @@ if (host === 'active') {
   test.serial('two vCPUs consume one lost page at the same time, and every abort is told', async (t) => {
     const injector = new Injector()
     injector.arm('fsc=0x10')
-    await using vm = await Vm.create({ ...guest('two-readers'), vcpus: 2 })
+    const memoryFailure = { sameFaultLimit: 1000 }
+    await using vm = await Vm.create({ ...guest('two-readers'), vcpus: 2, memoryFailure })
     const aborts = [0, 0]
     let distinctPages = 0
     vm.on('memory-failure', (event) => {

@@ -48,3 +48,11 @@ pub(crate) fn userfaultfd_can_poison() -> bool {
 pub(crate) fn hwpoison_allowed() -> bool {
     false
 }
+
+/// The size of the host's pages in bytes: 4096, 16384 or 65536 on arm64.
+#[must_use]
+pub fn host_page_size() -> u64 {
+    // SAFETY: the call takes a number and returns one.
+    let size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    u64::try_from(size).unwrap_or(4096)
+}

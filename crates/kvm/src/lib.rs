@@ -38,6 +38,7 @@ pub use error::{Errno, KvmError};
 pub use events::{PendingEvents, VcpuEvents};
 pub use exit::{SeaExit, SystemEventKind, VcpuEntry, VcpuExit};
 pub use guest_memory::{GuestMemory, GuestMemoryError};
+pub use host_facts::host_page_size;
 pub use kick::{Kick, KickTarget};
 pub use probe::{HostCapabilities, HostSupport, Obstacle, SupportStatus, probe_host};
 #[cfg(target_os = "linux")]

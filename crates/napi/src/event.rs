@@ -3,8 +3,12 @@
 use std::time::SystemTime;
 
 use napi_derive::napi;
-use seawall_vmm::sea::{ConsumerMode, FailureAction, FailureSource, PageState, Severity};
-use seawall_vmm::{AccessKind, BackendKind, Event, EventKind, ExitReason, InjectionMethod, VmExit};
+use seawall_vmm::sea::{
+    self, ConsumerMode, ErrorReport, FailureAction, FailureSource, PageState, Severity, ThresholdAction,
+};
+use seawall_vmm::{
+    AccessKind, BackendKind, Event, EventKind, ExitReason, InjectionMethod, QuarantineMethod, VmExit,
+};
 
 use crate::error::NativeError;
 use crate::esr::{Abort, abort};
@@ -30,12 +34,12 @@ pub enum NativeEvent {
         #[napi(ts_type = "'kvm' | 'simulated'")]
         backend: &'static str,
         vcpu: Option<u32>,
-        #[napi(ts_type = "'sea'")]
+        #[napi(ts_type = "'sea' | 'sigbus-ar' | 'quarantined-page'")]
         source: &'static str,
         #[napi(ts_type = "'recoverable' | 'fatal'")]
         severity: &'static str,
         abort: Option<Abort>,
-        signal: Option<bool>,
+        signal: Option<Signal>,
         gva: Option<u64>,
         gpa: Option<u64>,
         consumer: Option<Consumer>,
@@ -48,7 +52,7 @@ pub enum NativeEvent {
         #[napi(ts_type = "'policy'")]
         decided_by: &'static str,
         reason: String,
-        quarantine: Option<bool>,
+        quarantine: Option<Quarantine>,
         notified: Option<bool>,
         deferral: Option<bool>,
         injection: Option<Injection>,
@@ -80,6 +84,23 @@ pub enum NativeEvent {
         gpa: u64,
         write: Option<bool>,
         #[napi(ts_type = "'abort'")]
+        action: &'static str,
+    },
+    PageStateChanged {
+        schema_version: u8,
+        seq: i64,
+        time: String,
+        monotonic_ns: u64,
+        page: PoisonedPage,
+        from: &'static str,
+    },
+    PoisonThresholdReached {
+        schema_version: u8,
+        seq: i64,
+        time: String,
+        monotonic_ns: u64,
+        distinct_pages: i64,
+        #[napi(ts_type = "'pause' | 'stop' | 'report'")]
         action: &'static str,
     },
     VcpuFailed {
@@ -119,8 +140,39 @@ pub struct Page {
     pub size: i64,
     pub first: bool,
     pub hits: i64,
-    #[napi(ts_type = "'poisoned'")]
+    #[napi(ts_type = "'poisoned' | 'quarantined' | 'replaced'")]
     pub state: &'static str,
+}
+
+#[napi(object, object_from_js = false)]
+#[derive(Debug)]
+pub struct Signal {
+    #[napi(ts_type = "'BUS_MCEERR_AR'")]
+    pub code: &'static str,
+    pub lsb: u8,
+}
+
+#[napi(object, object_from_js = false)]
+#[derive(Debug)]
+pub struct Quarantine {
+    #[napi(ts_type = "'userfaultfd' | 'hwpoison'")]
+    pub method: &'static str,
+    pub granule: i64,
+}
+
+/// A lost page, for `poisonedPages()` and `page-state-changed`.
+#[napi(object, object_from_js = false)]
+#[derive(Debug)]
+pub struct PoisonedPage {
+    #[napi(ts_type = "bigint")]
+    pub gpa: u64,
+    pub size: i64,
+    #[napi(ts_type = "'poisoned' | 'quarantined' | 'replaced'")]
+    pub state: &'static str,
+    pub hits: i64,
+    pub first_seen: String,
+    #[napi(ts_type = "'sea' | 'sigbus-ar' | 'quarantined-page'")]
+    pub source: &'static str,
 }
 
 #[napi(object, object_from_js = false)]
@@ -201,6 +253,35 @@ impl From<&seawall_vmm::Injection> for Injection {
     }
 }
 
+impl From<&sea::PoisonedPage> for PoisonedPage {
+    fn from(page: &sea::PoisonedPage) -> Self {
+        Self {
+            gpa: page.gpa.bits(),
+            size: count(page.size),
+            state: state(page.state),
+            hits: count(page.hits),
+            first_seen: time(page.first_seen),
+            source: source(page.source),
+        }
+    }
+}
+
+const fn state(state: PageState) -> &'static str {
+    match state {
+        PageState::Poisoned => "poisoned",
+        PageState::Quarantined => "quarantined",
+        PageState::Replaced => "replaced",
+    }
+}
+
+const fn source(source: FailureSource) -> &'static str {
+    match source {
+        FailureSource::Sea => "sea",
+        FailureSource::SigbusAr => "sigbus-ar",
+        FailureSource::QuarantinedPage => "quarantined-page",
+    }
+}
+
 /// Counts as JavaScript numbers: exact below 2^53, which no counter here ever reaches.
 fn count(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
@@ -217,7 +298,7 @@ pub(crate) fn event(event: Event) -> NativeEvent {
     let time = time(event.time);
     match event.kind {
         EventKind::MemoryFailure(failure) => {
-            let consumer = failure.fault.consumer;
+            let consumer = failure.error.consumer;
             NativeEvent::MemoryFailure {
                 schema_version,
                 seq,
@@ -227,18 +308,22 @@ pub(crate) fn event(event: Event) -> NativeEvent {
                     BackendKind::Kvm => "kvm",
                     BackendKind::Simulated => "simulated",
                 },
-                vcpu: Some(failure.fault.vcpu),
-                source: match failure.source {
-                    FailureSource::Sea => "sea",
-                },
+                vcpu: Some(failure.error.vcpu),
+                source: source(failure.source),
                 severity: match failure.severity {
                     Severity::Recoverable => "recoverable",
                     Severity::Fatal => "fatal",
                 },
-                abort: abort(failure.fault.esr),
-                signal: None,
-                gva: failure.fault.gva.map(seawall_arm64::Gva::bits),
-                gpa: failure.fault.gpa.map(seawall_arm64::Gpa::bits),
+                abort: failure.error.esr().and_then(abort),
+                signal: match failure.error.report {
+                    ErrorReport::Sea { .. } => None,
+                    ErrorReport::Signal { lsb } => Some(Signal {
+                        code: "BUS_MCEERR_AR",
+                        lsb,
+                    }),
+                },
+                gva: failure.error.gva().map(seawall_arm64::Gva::bits),
+                gpa: failure.error.gpa.map(seawall_arm64::Gpa::bits),
                 consumer: Some(Consumer {
                     mode: match consumer.mode() {
                         ConsumerMode::User => "user",
@@ -252,9 +337,7 @@ pub(crate) fn event(event: Event) -> NativeEvent {
                     size: count(hit.page.size),
                     first: hit.first,
                     hits: count(hit.page.hits),
-                    state: match hit.page.state {
-                        PageState::Poisoned => "poisoned",
-                    },
+                    state: state(hit.page.state),
                 }),
                 recipient: "guest",
                 action: match failure.action {
@@ -268,7 +351,13 @@ pub(crate) fn event(event: Event) -> NativeEvent {
                 },
                 decided_by: "policy",
                 reason: failure.reason.to_string(),
-                quarantine: None,
+                quarantine: failure.quarantine.map(|quarantine| Quarantine {
+                    method: match quarantine.method {
+                        QuarantineMethod::Userfaultfd => "userfaultfd",
+                        QuarantineMethod::Hwpoison => "hwpoison",
+                    },
+                    granule: count(quarantine.granule),
+                }),
                 notified: None,
                 deferral: None,
                 injection: failure.injection.as_ref().map(Injection::from),
@@ -307,6 +396,29 @@ pub(crate) fn event(event: Event) -> NativeEvent {
             gpa: access.gpa.bits(),
             write: access.write,
             action: "abort",
+        },
+        EventKind::PageStateChanged { page, from } => NativeEvent::PageStateChanged {
+            schema_version,
+            seq,
+            time,
+            monotonic_ns,
+            page: PoisonedPage::from(&page),
+            from: state(from),
+        },
+        EventKind::PoisonThresholdReached {
+            distinct_pages,
+            action,
+        } => NativeEvent::PoisonThresholdReached {
+            schema_version,
+            seq,
+            time,
+            monotonic_ns,
+            distinct_pages: count(distinct_pages),
+            action: match action {
+                ThresholdAction::Pause => "pause",
+                ThresholdAction::Stop => "stop",
+                ThresholdAction::Report => "report",
+            },
         },
         EventKind::VcpuFailed { vcpu, error } => NativeEvent::VcpuFailed {
             schema_version,

@@ -3,7 +3,8 @@
 use napi::bindgen_prelude::{BigInt, Either, Uint8Array};
 use napi_derive::napi;
 use seawall_vmm::{
-    BackendOptions, Boot, Image, MemoryFailurePolicy, RecoverablePolicy, UncontainablePolicy, VmOptions,
+    BackendOptions, Boot, Image, MemoryFailurePolicy, RecoverablePolicy, Threshold, ThresholdAction,
+    UncontainablePolicy, VmOptions,
 };
 
 use crate::error::NativeError;
@@ -25,6 +26,23 @@ pub struct NativeVmOptions {
     pub arm_nisv_to_user: bool,
     pub recoverable: NativeRecoverable,
     pub uncontainable: NativeUncontainable,
+    pub quarantine: bool,
+    pub threshold: Option<NativeThreshold>,
+    pub same_fault_limit: u32,
+}
+
+#[napi(object, object_to_js = false)]
+pub struct NativeThreshold {
+    pub distinct_pages: u32,
+    pub action: NativeThresholdAction,
+}
+
+#[napi(string_enum = "kebab-case")]
+#[derive(Debug)]
+pub enum NativeThresholdAction {
+    Pause,
+    Stop,
+    Report,
 }
 
 #[napi(string_enum = "kebab-case")]
@@ -72,6 +90,16 @@ pub(crate) fn options(options: NativeVmOptions) -> Result<VmOptions, NativeError
                 NativeUncontainable::Pause => UncontainablePolicy::Pause,
                 NativeUncontainable::Stop => UncontainablePolicy::Stop,
             },
+            quarantine: options.quarantine,
+            threshold: options.threshold.map(|threshold| Threshold {
+                distinct_pages: threshold.distinct_pages.into(),
+                action: match threshold.action {
+                    NativeThresholdAction::Pause => ThresholdAction::Pause,
+                    NativeThresholdAction::Stop => ThresholdAction::Stop,
+                    NativeThresholdAction::Report => ThresholdAction::Report,
+                },
+            }),
+            same_fault_limit: options.same_fault_limit,
         },
     })
 }

@@ -11,7 +11,7 @@ use seawall_vmm::{Reply, Vm, VmError};
 
 use crate::error::NativeError;
 use crate::esr::word;
-use crate::event::{Injection, NativeEvent, NativeExit, event};
+use crate::event::{Injection, NativeEvent, NativeExit, PoisonedPage, event};
 use crate::options::{NativeVmOptions, options};
 use crate::registry;
 
@@ -214,6 +214,12 @@ impl NativeVm {
             .err()
             .as_ref()
             .map(NativeError::from)
+    }
+
+    #[napi(catch_unwind)]
+    #[must_use]
+    pub fn poisoned_pages(&self) -> Vec<PoisonedPage> {
+        self.vm.poisoned_pages().iter().map(PoisonedPage::from).collect()
     }
 
     /// Returns how many bytes the guest's UART took.

@@ -127,6 +127,14 @@ pub enum VmError {
         /// The size of RAM in bytes.
         size: u64,
     },
+    /// A byte of the range is on a page that is known to be lost.
+    #[error("guest RAM at {gpa:#x} ({size} bytes) is a lost page: nobody may read or write it")]
+    PoisonedPage {
+        /// The first byte of the page.
+        gpa: u64,
+        /// Its size in bytes.
+        size: u64,
+    },
     /// The host has lost the page.
     #[error("guest RAM at {gpa:#x} cannot be accessed: the host has lost the page")]
     InaccessibleGuestMemory {
@@ -277,6 +285,7 @@ impl VmError {
             Self::Closed { .. } => "ERR_VM_CLOSED",
             Self::VcpuRunning { .. } => "ERR_VCPU_RUNNING",
             Self::OutsideGuestMemory { .. } | Self::InaccessibleGuestMemory { .. } => "ERR_GUEST_MEMORY",
+            Self::PoisonedPage { .. } => "ERR_POISONED_PAGE",
             Self::InjectionFailed { .. } => "ERR_INJECTION_FAILED",
             Self::InvalidInjection { .. } => "ERR_INVALID_INJECTION",
             Self::Thread { .. } => "ERR_OUT_OF_RESOURCES",

@@ -22,10 +22,10 @@ mod vm;
 pub use error::{InjectionError, UnhandledExit, VmError};
 pub use event::{
     AccessKind, Batch, Event, EventKind, Injection, InjectionMethod, MemoryFailure, OutboxTotals,
-    UnclaimedAccess, Wake,
+    QuarantineMethod, QuarantineReport, UnclaimedAccess, Wake,
 };
 pub use options::{BackendKind, BackendOptions, Boot, Image, MAX_VCPUS, VmOptions};
-pub use sea::{MemoryFailurePolicy, RecoverablePolicy, UncontainablePolicy};
+pub use sea::{MemoryFailurePolicy, RecoverablePolicy, Threshold, ThresholdAction, UncontainablePolicy};
 pub use seawall_kvm::SystemEventKind;
 pub use simulated::{AbortStep, Script, ScriptError, Step};
 pub use vm::{ClosedVm, ExitReason, Reply, Vm, VmExit, VmState};

@@ -2,12 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, mpsc};
 
 use seawall_arm64::{AbortKind, EntryState, Exception, Gva, Pstate, take_exception};
 use seawall_kvm::{Errno, KickTarget, KvmError, RegId, VcpuEntry, VcpuEvents, VcpuExit};
 
 use crate::backend::{Kicker, VcpuBackend};
+use crate::devices::Bus;
+use crate::event::Outbox;
+use crate::options::BackendKind;
+use crate::sea::{Granule, MemoryFailurePolicy, RecoverablePolicy, UncontainablePolicy};
+use crate::simulated::SimulatedQuarantine;
+use crate::vcpu::RunContext;
 
 /// What the kernel answers to a refused call.
 pub(crate) const EINVAL: Errno = Errno(22);
@@ -212,5 +218,24 @@ fn refused(syscall: &'static str, register: RegId, errno: Errno) -> KvmError {
         syscall,
         register,
         errno,
+    }
+}
+
+/// What the vCPUs of a test's virtual machine share.
+pub(crate) fn context(recoverable: RecoverablePolicy, outbox: Arc<Outbox>) -> RunContext {
+    RunContext {
+        backend: BackendKind::Simulated,
+        policy: MemoryFailurePolicy {
+            recoverable,
+            uncontainable: UncontainablePolicy::Stop,
+            quarantine: true,
+            threshold: None,
+            same_fault_limit: 3,
+        },
+        bus: Bus::new(Arc::clone(&outbox)),
+        ledger: Mutex::default(),
+        quarantine: Box::new(SimulatedQuarantine::default()),
+        granule: Granule::PAGE,
+        outbox,
     }
 }

@@ -1,17 +1,19 @@
 //! KVM as a backend.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use seawall_kvm::{
-    GuestMemory, KickTarget, KvmError, PowerState, RegId, Vcpu, VcpuEntry, VcpuEvents, VcpuExit, VmConfig,
-    VmFd,
+    GuestMemory, KickTarget, KvmError, PowerState, Quarantine, RegId, Vcpu, VcpuEntry, VcpuEvents, VcpuExit,
+    VmConfig, VmFd, host_page_size,
 };
 
-use crate::backend::{Kicker, Machine, VcpuBackend};
+use crate::backend::{Kicker, Machine, PageQuarantine, VcpuBackend};
+use crate::event::QuarantineMethod;
 use crate::memory_layout::RAM_BASE;
 use crate::options::VmOptions;
+use crate::sea::Granule;
 
-pub(super) fn create(options: &VmOptions, memory: &GuestMemory) -> Result<Machine, KvmError> {
+pub(super) fn create(options: &VmOptions, memory: &Arc<GuestMemory>) -> Result<Machine, KvmError> {
     let vm = VmFd::create(VmConfig {
         arm_sea_to_user: options.arm_sea_to_user,
         arm_nisv_to_user: options.arm_nisv_to_user,
@@ -25,10 +27,40 @@ pub(super) fn create(options: &VmOptions, memory: &GuestMemory) -> Result<Machin
         };
         Ok(Box::new(vm.create_vcpu(index, power, memory)?) as Box<dyn VcpuBackend>)
     });
+    let vcpus = vcpus.collect::<Result<_, KvmError>>()?;
+    let quarantine = Userfaultfd {
+        memory: Arc::clone(memory),
+        opened: OnceLock::new(),
+    };
     Ok(Machine {
-        vcpus: vcpus.collect::<Result<_, KvmError>>()?,
+        vcpus,
         vm: Some(vm),
+        quarantine: Box::new(quarantine),
+        granule: Granule::from_bytes(host_page_size()),
     })
+}
+
+/// Pages are taken by a userfaultfd, which is opened when the first one is lost.
+#[derive(Debug)]
+struct Userfaultfd {
+    memory: Arc<GuestMemory>,
+    opened: OnceLock<Result<Quarantine, KvmError>>,
+}
+
+impl PageQuarantine for Userfaultfd {
+    fn take(&self, offset: u64, len: u64) -> Result<QuarantineMethod, KvmError> {
+        let opened = self
+            .opened
+            .get_or_init(Quarantine::open)
+            .as_ref()
+            .map_err(Clone::clone)?;
+        opened.take(&self.memory, offset, len)?;
+        Ok(QuarantineMethod::Userfaultfd)
+    }
+
+    fn method(&self) -> QuarantineMethod {
+        QuarantineMethod::Userfaultfd
+    }
 }
 
 impl VcpuBackend for Vcpu {

@@ -9,8 +9,10 @@ use std::sync::Arc;
 
 use seawall_kvm::{GuestMemory, Kick, KickTarget, KvmError, RegId, VcpuEntry, VcpuEvents, VcpuExit, VmFd};
 
+use crate::event::QuarantineMethod;
 use crate::options::{BackendOptions, VmOptions};
-use crate::simulated::SimulatedVcpu;
+use crate::sea::Granule;
+use crate::simulated::{SimulatedQuarantine, SimulatedVcpu};
 
 /// One vCPU, owned by one thread.
 pub(crate) trait VcpuBackend: Send + fmt::Debug {
@@ -40,25 +42,40 @@ impl Kicker for Kick {
     }
 }
 
+/// Takes lost pages of guest RAM out of everybody's reach.
+pub(crate) trait PageQuarantine: Send + Sync + fmt::Debug {
+    /// Takes whole pages, by offset in guest RAM and size in bytes. May be called twice for the same page.
+    fn take(&self, offset: u64, len: u64) -> Result<QuarantineMethod, KvmError>;
+    /// How pages were taken that are taken.
+    fn method(&self) -> QuarantineMethod;
+}
+
 /// A virtual machine's vCPUs, and what must live as long as they do.
 #[derive(Debug)]
 pub(crate) struct Machine {
     pub(crate) vcpus: Vec<Box<dyn VcpuBackend>>,
     pub(crate) vm: Option<VmFd>,
+    pub(crate) quarantine: Box<dyn PageQuarantine>,
+    /// What a lost page takes with it where nobody says more.
+    pub(crate) granule: Granule,
 }
 
 /// Creates the virtual machine that `options` ask for, over `memory`.
-pub(crate) fn create(options: &VmOptions, memory: &GuestMemory) -> Result<Machine, KvmError> {
+pub(crate) fn create(options: &VmOptions, memory: &Arc<GuestMemory>) -> Result<Machine, KvmError> {
     match &options.backend {
         BackendOptions::Kvm => kvm::create(options, memory),
         BackendOptions::Simulated(script) => {
+            let quarantine = SimulatedQuarantine::default();
             let vcpus = (0..options.vcpus).map(|index| {
-                let vcpu = SimulatedVcpu::new(script.vcpu(index), options.arm_sea_to_user);
+                let vcpu =
+                    SimulatedVcpu::new(script.vcpu(index), options.arm_sea_to_user, quarantine.clone());
                 Box::new(vcpu) as Box<dyn VcpuBackend>
             });
             Ok(Machine {
                 vcpus: vcpus.collect(),
                 vm: None,
+                quarantine: Box::new(quarantine),
+                granule: Granule::PAGE,
             })
         }
     }

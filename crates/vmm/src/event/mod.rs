@@ -8,7 +8,10 @@ use seawall_arm64::{Esr, Gpa};
 
 use crate::error::{InjectionError, VmError};
 use crate::options::BackendKind;
-use crate::sea::{FailureAction, FailureSource, LedgerTotals, PageHit, SeaFault, Severity, VerdictReason};
+use crate::sea::{
+    FailureAction, FailureSource, LedgerTotals, MemoryError, PageHit, PageState, PoisonedPage, Severity,
+    ThresholdAction, VerdictReason,
+};
 use crate::vm::{VmExit, VmState};
 
 pub(crate) use outbox::Outbox;
@@ -43,6 +46,20 @@ pub enum EventKind {
     Exit(VmExit),
     /// A guest accessed an address where nothing is.
     UnclaimedAccess(UnclaimedAccess),
+    /// The state of a lost page changed after its failure was told.
+    PageStateChanged {
+        /// The page, as it is now.
+        page: PoisonedPage,
+        /// What it was.
+        from: PageState,
+    },
+    /// The guest has lost as many pages as the policy's threshold says.
+    PoisonThresholdReached {
+        /// How many different pages.
+        distinct_pages: u64,
+        /// What is done about it.
+        action: ThresholdAction,
+    },
     /// A vCPU cannot go on.
     VcpuFailed {
         /// The vCPU.
@@ -66,9 +83,9 @@ pub struct MemoryFailure {
     pub backend: BackendKind,
     /// How it was found.
     pub source: FailureSource,
-    /// The fault.
-    pub fault: SeaFault,
-    /// Whether the VM's processor reports a severity; without FEAT_RAS the kernel hides the field.
+    /// The error.
+    pub error: MemoryError,
+    /// How bad it is.
     pub severity: Severity,
     /// The page, where it is known.
     pub page: Option<PageHit>,
@@ -78,10 +95,30 @@ pub struct MemoryFailure {
     pub reason: VerdictReason,
     /// Whether the vCPU had not left the last abort's handler: the same instruction and page again.
     pub recursive: bool,
+    /// How further accesses are kept off the page, where they are.
+    pub quarantine: Option<QuarantineReport>,
     /// The injection, where there was one.
     pub injection: Option<Injection>,
     /// The sums of the ledger, with this failure counted.
     pub ledger: LedgerTotals,
+}
+
+/// How further accesses are kept off a lost page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct QuarantineReport {
+    /// How.
+    pub method: QuarantineMethod,
+    /// The size of what is out of reach, in bytes.
+    pub granule: u64,
+}
+
+/// How further accesses are kept off a lost page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum QuarantineMethod {
+    /// By a poison marker in this process's page table.
+    Userfaultfd,
+    /// By the host's kernel, which had lost the page first.
+    Hwpoison,
 }
 
 /// How an exception was injected, and what came of it.

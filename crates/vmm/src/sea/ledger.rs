@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use seawall_arm64::Gpa;
 
 use crate::memory_layout::PAGE_SIZE;
-use crate::sea::fault::FailureSource;
+use crate::sea::memory_error::FailureSource;
 
 /// Every lost page of one guest. Pages are never forgotten.
 #[derive(Debug, Default)]
@@ -37,6 +37,10 @@ pub struct PoisonedPage {
 pub enum PageState {
     /// Known to be lost; a further access consumes the error again.
     Poisoned,
+    /// Out of everybody's reach: a further access consumes nothing on the hardware.
+    Quarantined,
+    /// Replaced by fresh memory, on purpose.
+    Replaced,
 }
 
 /// What the ledger says about the page of one failure.
@@ -46,6 +50,50 @@ pub struct PageHit {
     pub page: PoisonedPage,
     /// Whether this failure is the page's first.
     pub first: bool,
+}
+
+impl PageHit {
+    /// The same hit of a page about which something was done.
+    #[must_use]
+    pub const fn in_state(self, state: PageState) -> Self {
+        Self {
+            page: PoisonedPage { state, ..self.page },
+            ..self
+        }
+    }
+}
+
+/// The size of what an error lost, as a power of two.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Granule(u64);
+
+impl Granule {
+    /// The granule of guest RAM: what is lost where nobody says more.
+    pub const PAGE: Self = Self(PAGE_SIZE);
+
+    /// Of `si_addr_lsb`; less than a page, or nonsense, is a page.
+    #[must_use]
+    pub const fn from_lsb(lsb: u8) -> Self {
+        match 1u64.checked_shl(lsb as u32) {
+            Some(size) if size > PAGE_SIZE => Self(size),
+            _ => Self::PAGE,
+        }
+    }
+
+    /// Of a size in bytes: the largest power of two it holds, a page at least.
+    #[must_use]
+    pub const fn from_bytes(bytes: u64) -> Self {
+        match bytes.checked_ilog2() {
+            Some(log) if bytes > PAGE_SIZE => Self(1 << log),
+            _ => Self::PAGE,
+        }
+    }
+
+    /// The size in bytes.
+    #[must_use]
+    pub const fn bytes(self) -> u64 {
+        self.0
+    }
 }
 
 /// The sums of a ledger.
@@ -59,20 +107,49 @@ pub struct LedgerTotals {
 
 impl Ledger {
     /// Counts one failure, on the page of `gpa` where it is known.
-    pub fn record(&mut self, gpa: Option<Gpa>, source: FailureSource, now: SystemTime) -> Option<PageHit> {
+    pub fn record(
+        &mut self,
+        gpa: Option<Gpa>,
+        granule: Granule,
+        source: FailureSource,
+        now: SystemTime,
+    ) -> Option<PageHit> {
         self.failures += 1;
-        let gpa = gpa?.page(PAGE_SIZE);
-        let first = !self.pages.contains_key(&gpa);
+        let gpa = gpa?.page(granule.bytes());
         let page = self.pages.entry(gpa).or_insert(PoisonedPage {
             gpa,
-            size: PAGE_SIZE,
+            size: granule.bytes(),
             state: PageState::Poisoned,
             hits: 0,
             first_seen: now,
             source,
         });
+        // A page that was replaced on purpose and is lost again starts anew, and keeps its count.
+        let first = page.hits == 0 || page.state == PageState::Replaced;
+        if page.state == PageState::Replaced {
+            page.state = PageState::Poisoned;
+        }
         page.hits += 1;
         Some(PageHit { page: *page, first })
+    }
+
+    /// Notes what was done about a page. Returns the page and the state it was in, where it is known.
+    pub fn set_state(&mut self, gpa: Gpa, state: PageState) -> Option<(PoisonedPage, PageState)> {
+        let page = self.pages.get_mut(&gpa)?;
+        let from = std::mem::replace(&mut page.state, state);
+        Some((*page, from))
+    }
+
+    /// The lost page that holds a byte of the range, if there is one. A replaced page is good again.
+    #[must_use]
+    pub fn lost(&self, gpa: u64, len: u64) -> Option<&PoisonedPage> {
+        let end = gpa.saturating_add(len);
+        let before_end = self.pages.range(..Gpa::from_bits(end)).rev();
+        // Pages do not overlap, so that none before the first that ends too early can hold the range.
+        before_end
+            .take_while(|(start, page)| start.bits() + page.size > gpa)
+            .map(|(_, page)| page)
+            .find(|page| page.state != PageState::Replaced)
     }
 
     /// The sums.
@@ -94,16 +171,19 @@ impl Ledger {
 mod tests {
     use super::*;
 
+    const NOW: SystemTime = SystemTime::UNIX_EPOCH;
+
+    fn hit(ledger: &mut Ledger, gpa: u64) -> PageHit {
+        ledger
+            .record(Some(Gpa::from_bits(gpa)), Granule::PAGE, FailureSource::Sea, NOW)
+            .expect("a known page")
+    }
+
     #[test]
     fn two_hits_on_one_page_are_one_distinct_page() {
         let mut ledger = Ledger::default();
-        let now = SystemTime::UNIX_EPOCH;
-        let first = ledger
-            .record(Some(Gpa::from_bits(0x8010_0000)), FailureSource::Sea, now)
-            .expect("known");
-        let second = ledger
-            .record(Some(Gpa::from_bits(0x8010_0ff8)), FailureSource::Sea, now)
-            .expect("known");
+        let first = hit(&mut ledger, 0x8010_0000);
+        let second = hit(&mut ledger, 0x8010_0ff8);
         assert!(first.first && !second.first);
         assert_eq!((first.page.hits, second.page.hits), (1, 2));
         assert_eq!(second.page.gpa, Gpa::from_bits(0x8010_0000));
@@ -119,10 +199,7 @@ mod tests {
     #[test]
     fn a_failure_without_an_address_is_counted_and_is_no_page() {
         let mut ledger = Ledger::default();
-        assert_eq!(
-            ledger.record(None, FailureSource::Sea, SystemTime::UNIX_EPOCH),
-            None
-        );
+        assert_eq!(ledger.record(None, Granule::PAGE, FailureSource::Sea, NOW), None);
         assert_eq!(
             ledger.totals(),
             LedgerTotals {
@@ -130,5 +207,58 @@ mod tests {
                 failures: 1
             }
         );
+    }
+
+    #[test]
+    fn a_huge_page_is_lost_as_a_whole() {
+        let mut ledger = Ledger::default();
+        let gpa = Some(Gpa::from_bits(0x8034_5000));
+        let hit = ledger
+            .record(gpa, Granule::from_lsb(21), FailureSource::SigbusAr, NOW)
+            .expect("known");
+        assert_eq!(
+            (hit.page.gpa, hit.page.size),
+            (Gpa::from_bits(0x8020_0000), 2 << 20)
+        );
+        assert!(ledger.lost(0x803f_ffff, 1).is_some() && ledger.lost(0x8040_0000, 1).is_none());
+    }
+
+    #[test]
+    fn granules_below_a_page_and_nonsense_are_a_page() {
+        for lsb in [0, 6, 12, 64, 255] {
+            assert_eq!(Granule::from_lsb(lsb), Granule::PAGE, "{lsb}");
+        }
+        assert_eq!(Granule::from_lsb(16).bytes(), 65536);
+    }
+
+    #[test]
+    fn a_range_is_lost_if_any_byte_of_it_is() {
+        let mut ledger = Ledger::default();
+        hit(&mut ledger, 0x8000_1000);
+        hit(&mut ledger, 0x8000_3000);
+        for (gpa, len, lost) in [
+            (0x8000_0000, 0x1000, false),
+            (0x8000_0000, 0x1001, true),
+            (0x8000_1fff, 1, true),
+            (0x8000_2000, 0x1000, false),
+            (0x8000_2fff, 2, true),
+            (0x8000_4000, 8, false),
+            (0, u64::MAX, true),
+        ] {
+            assert_eq!(ledger.lost(gpa, len).is_some(), lost, "{gpa:#x} {len:#x}");
+        }
+    }
+
+    #[test]
+    fn a_replaced_page_is_good_until_it_is_lost_again() {
+        let mut ledger = Ledger::default();
+        let page = hit(&mut ledger, 0x8000_1000).page;
+        let (_, from) = ledger.set_state(page.gpa, PageState::Replaced).expect("known");
+        assert_eq!(from, PageState::Poisoned);
+        assert_eq!(ledger.lost(0x8000_1000, 8), None);
+        let again = hit(&mut ledger, 0x8000_1000);
+        assert!(again.first);
+        assert_eq!((again.page.state, again.page.hits), (PageState::Poisoned, 2));
+        assert_eq!(ledger.totals().distinct_pages, 1);
     }
 }

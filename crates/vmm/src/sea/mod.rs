@@ -1,18 +1,18 @@
 //! Memory errors, from the fault to the plan of an injection. Values in, values out: nothing here knows of the kernel.
 //!
 //! ```text
-//! SeaFault ── Ledger::record ──> PageHit ── decide(fault, page, policy) ──> Verdict ── plan(fault) ──> InjectionPlan
+//! MemoryError ── Ledger::record ──> PageHit ── decide(error, history, policy) ──> Verdict ── plan ──> InjectionPlan
 //! ```
 
-mod fault;
 mod injection;
 mod ledger;
+mod memory_error;
 mod policy;
 
-pub use fault::{Consumer, ConsumerMode, FailureSource, SeaFault};
 pub use injection::{Fidelity, InjectionPlan, plan};
-pub use ledger::{Ledger, LedgerTotals, PageHit, PageState, PoisonedPage};
+pub use ledger::{Granule, Ledger, LedgerTotals, PageHit, PageState, PoisonedPage};
+pub use memory_error::{Consumer, ConsumerMode, ErrorReport, FailureSource, MemoryError};
 pub use policy::{
-    FailureAction, MemoryFailurePolicy, RecoverablePolicy, Severity, UncontainablePolicy, Verdict,
-    VerdictReason, decide,
+    FailureAction, History, MemoryFailurePolicy, RecoverablePolicy, Severity, Threshold, ThresholdAction,
+    UncontainablePolicy, Verdict, VerdictReason, decide,
 };

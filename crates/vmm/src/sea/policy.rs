@@ -1,10 +1,10 @@
-//! What to do with a memory error: a function from the fault, the page's history and the policy to a verdict.
+//! What to do with a memory error: a function from the error, what came before it and the policy to a verdict.
 
 use std::fmt;
 
 use seawall_arm64::SynchronousErrorType;
 
-use crate::sea::fault::SeaFault;
+use crate::sea::memory_error::{ConsumerMode, ErrorReport, MemoryError};
 
 /// What to do with memory errors. Policy is data; nothing is asked while a vCPU waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,6 +13,32 @@ pub struct MemoryFailurePolicy {
     pub recoverable: RecoverablePolicy,
     /// For errors that nobody can contain: SET is UC or reserved.
     pub uncontainable: UncontainablePolicy,
+    /// Whether lost pages are taken out of everybody's reach.
+    pub quarantine: bool,
+    /// What to do when a guest has lost many pages.
+    pub threshold: Option<Threshold>,
+    /// How often the guest's kernel may get the same abort in a row (same page, same instruction) before the VM stops.
+    pub same_fault_limit: u32,
+}
+
+/// What to do when a guest has lost many pages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Threshold {
+    /// From how many different lost pages on.
+    pub distinct_pages: u64,
+    /// What to do with each further page.
+    pub action: ThresholdAction,
+}
+
+/// What to do when a guest has lost many pages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ThresholdAction {
+    /// Pause the virtual machine; the abort waits.
+    Pause,
+    /// Stop the virtual machine.
+    Stop,
+    /// Say so, and go on.
+    Report,
 }
 
 /// What to do with a memory error that software can contain.
@@ -55,6 +81,17 @@ pub enum FailureAction {
     Stop,
 }
 
+/// What came before a memory error, as far as the verdict depends on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct History {
+    /// How many different pages the guest has lost, this one counted.
+    pub distinct_pages: u64,
+    /// Whether this error is its page's first.
+    pub first: bool,
+    /// How often, in a row before this error, this vCPU got the abort of the same page at the same instruction.
+    pub same_fault: u32,
+}
+
 /// What is to be done, and why.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Verdict {
@@ -64,6 +101,8 @@ pub struct Verdict {
     pub action: FailureAction,
     /// Why.
     pub reason: VerdictReason,
+    /// The threshold, where this error reaches it.
+    pub threshold: Option<Threshold>,
 }
 
 /// Why a verdict is what it is.
@@ -73,8 +112,20 @@ pub enum VerdictReason {
     ErrorType(SynchronousErrorType),
     /// The processor gives no severity for this kind of abort; recoverable is assumed.
     NoErrorType,
+    /// The host's kernel had lost the page before the guest needed it, so that nothing was consumed.
+    Signal,
     /// The kernel reported something that is no abort.
     NoAbort,
+    /// The guest's kernel got this abort again and again.
+    SameFault {
+        /// How often, in a row.
+        injections: u32,
+    },
+    /// The guest has lost too many pages.
+    Threshold {
+        /// How many.
+        distinct_pages: u64,
+    },
 }
 
 impl fmt::Display for VerdictReason {
@@ -84,17 +135,69 @@ impl fmt::Display for VerdictReason {
             Self::NoErrorType => {
                 f.write_str("the processor gives no severity for this abort; taken as recoverable")
             }
+            Self::Signal => {
+                f.write_str("the host had lost the page before the guest needed it; nothing was consumed")
+            }
             Self::NoAbort => f.write_str("the reported exception class is no abort"),
+            Self::SameFault { injections } => {
+                write!(
+                    f,
+                    "the guest's kernel got this abort {injections} times in a row and touched the page again"
+                )
+            }
+            Self::Threshold { distinct_pages } => {
+                write!(f, "the guest has lost {distinct_pages} different pages")
+            }
         }
     }
 }
 
 /// Decides. No clock, no lock, no log: the same arguments always give the same verdict.
 #[must_use]
-pub fn decide(fault: &SeaFault, policy: &MemoryFailurePolicy) -> Verdict {
-    let (severity, reason) = match fault.abort() {
-        None => (Severity::Fatal, VerdictReason::NoAbort),
-        Some(abort) => match abort.set {
+pub fn decide(error: &MemoryError, history: &History, policy: &MemoryFailurePolicy) -> Verdict {
+    let (severity, reason) = severity(error);
+    let threshold = policy
+        .threshold
+        .filter(|threshold| history.first && history.distinct_pages >= threshold.distinct_pages);
+    let verdict = |action, reason| Verdict {
+        severity,
+        action,
+        reason,
+        threshold,
+    };
+    if severity == Severity::Fatal {
+        return match policy.uncontainable {
+            UncontainablePolicy::Pause => verdict(FailureAction::Pause, reason),
+            UncontainablePolicy::Stop => verdict(FailureAction::Stop, reason),
+        };
+    }
+    // A user process that survives its signal may touch the page for ever: that is its own time it wastes.
+    if error.consumer.mode() == ConsumerMode::Kernel && history.same_fault >= policy.same_fault_limit {
+        let reason = VerdictReason::SameFault {
+            injections: history.same_fault,
+        };
+        return verdict(FailureAction::Stop, reason);
+    }
+    let too_many = VerdictReason::Threshold {
+        distinct_pages: history.distinct_pages,
+    };
+    match threshold.map(|threshold| threshold.action) {
+        Some(ThresholdAction::Pause) => return verdict(FailureAction::Pause, too_many),
+        Some(ThresholdAction::Stop) => return verdict(FailureAction::Stop, too_many),
+        Some(ThresholdAction::Report) | None => {}
+    }
+    match policy.recoverable {
+        RecoverablePolicy::Inject => verdict(FailureAction::Inject, reason),
+        RecoverablePolicy::Pause => verdict(FailureAction::Pause, reason),
+        RecoverablePolicy::Stop => verdict(FailureAction::Stop, reason),
+    }
+}
+
+fn severity(error: &MemoryError) -> (Severity, VerdictReason) {
+    match (error.report, error.abort()) {
+        (ErrorReport::Signal { .. }, _) => (Severity::Recoverable, VerdictReason::Signal),
+        (ErrorReport::Sea { .. }, None) => (Severity::Fatal, VerdictReason::NoAbort),
+        (ErrorReport::Sea { .. }, Some(abort)) => match abort.set {
             None => (Severity::Recoverable, VerdictReason::NoErrorType),
             Some(set) => {
                 let severity = match set {
@@ -107,97 +210,8 @@ pub fn decide(fault: &SeaFault, policy: &MemoryFailurePolicy) -> Verdict {
                 (severity, VerdictReason::ErrorType(set))
             }
         },
-    };
-    let action = match severity {
-        Severity::Recoverable => match policy.recoverable {
-            RecoverablePolicy::Inject => FailureAction::Inject,
-            RecoverablePolicy::Pause => FailureAction::Pause,
-            RecoverablePolicy::Stop => FailureAction::Stop,
-        },
-        Severity::Fatal => match policy.uncontainable {
-            UncontainablePolicy::Pause => FailureAction::Pause,
-            UncontainablePolicy::Stop => FailureAction::Stop,
-        },
-    };
-    Verdict {
-        severity,
-        action,
-        reason,
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use seawall_arm64::{Esr, Gpa, Gva, Pstate};
-
-    use super::*;
-    use crate::sea::fault::Consumer;
-
-    const INJECT: MemoryFailurePolicy = MemoryFailurePolicy {
-        recoverable: RecoverablePolicy::Inject,
-        uncontainable: UncontainablePolicy::Stop,
-    };
-
-    fn fault(esr: u64) -> SeaFault {
-        SeaFault {
-            vcpu: 0,
-            esr: Esr::from_bits(esr),
-            gva: None,
-            gpa: Some(Gpa::from_bits(0x8010_0000)),
-            consumer: Consumer {
-                pc: Gva::from_bits(0x8000_0000),
-                pstate: Pstate::from_bits(0),
-            },
-        }
-    }
-
-    #[test]
-    fn severity_follows_the_error_type() {
-        for (set, severity, action) in [
-            (0b00, Severity::Recoverable, FailureAction::Inject),
-            (0b01, Severity::Fatal, FailureAction::Stop),
-            (0b10, Severity::Fatal, FailureAction::Stop),
-            (0b11, Severity::Recoverable, FailureAction::Inject),
-        ] {
-            let verdict = decide(&fault(0x9200_0010 | set << 11), &INJECT);
-            assert_eq!(
-                (verdict.severity, verdict.action),
-                (severity, action),
-                "SET {set:#b}"
-            );
-        }
-    }
-
-    #[test]
-    fn uncontainable_error_is_never_injected() {
-        for recoverable in [
-            RecoverablePolicy::Inject,
-            RecoverablePolicy::Pause,
-            RecoverablePolicy::Stop,
-        ] {
-            for uncontainable in [UncontainablePolicy::Pause, UncontainablePolicy::Stop] {
-                for esr in [0x9200_1010, 0x9200_0810, 0x8200_1010, 0x5600_0000] {
-                    let verdict = decide(
-                        &fault(esr),
-                        &MemoryFailurePolicy {
-                            recoverable,
-                            uncontainable,
-                        },
-                    );
-                    assert_eq!(verdict.severity, Severity::Fatal);
-                    assert_ne!(verdict.action, FailureAction::Inject, "{esr:#x}");
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn aborts_without_a_severity_are_taken_as_recoverable() {
-        // On a table walk, and parity or ECC: SET is not defined there, whatever its bits say.
-        for esr in [0x9200_0017, 0x9200_1017, 0x9200_0018, 0x9200_101f] {
-            let verdict = decide(&fault(esr), &INJECT);
-            assert_eq!(verdict.action, FailureAction::Inject, "{esr:#x}");
-            assert_eq!(verdict.reason, VerdictReason::NoErrorType);
-        }
-    }
-}
+mod tests;

@@ -11,6 +11,7 @@ use seawall_kvm::{Errno, KickTarget, KvmError, RegId, SeaExit, VcpuEntry, VcpuEv
 
 use crate::backend::{Kicker, VcpuBackend};
 use crate::memory_layout::SERIAL_BASE;
+use crate::simulated::quarantine::SimulatedQuarantine;
 use crate::simulated::script::{AbortStep, Piece, Step, template};
 
 /// The values registers have after `KVM_ARM_VCPU_INIT` where they matter: SCTLR_EL1, and EL1h with all masked.
@@ -29,6 +30,7 @@ pub(crate) struct SimulatedVcpu {
     console: VecDeque<u8>,
     kick: Arc<SimulatedKick>,
     sea_to_user: bool,
+    quarantine: SimulatedQuarantine,
     /// The abort that the last exit reported and that nothing was done about yet.
     unresolved: Option<AbortStep>,
     /// FAR_EL2 of the last abort.
@@ -54,7 +56,7 @@ impl Kicker for SimulatedKick {
 }
 
 impl SimulatedVcpu {
-    pub(crate) fn new(steps: Vec<Step>, sea_to_user: bool) -> Self {
+    pub(crate) fn new(steps: Vec<Step>, sea_to_user: bool, quarantine: SimulatedQuarantine) -> Self {
         let registers = BTreeMap::from([(RegId::SCTLR_EL1, SCTLR_EL1_RESET), (RegId::PSTATE, PSTATE_RESET)]);
         Self {
             steps: steps.into(),
@@ -62,6 +64,7 @@ impl SimulatedVcpu {
             console: VecDeque::new(),
             kick: Arc::default(),
             sea_to_user,
+            quarantine,
             unresolved: None,
             far: Gva::from_bits(0),
             refused_injection: None,
@@ -99,6 +102,9 @@ impl SimulatedVcpu {
         self.set(RegId::PSTATE, abort.pstate.bits());
         self.far = abort.far;
         self.unresolved = Some(abort);
+        if let Some(signal) = self.quarantine.signal(abort.gpa) {
+            return VcpuExit::MemoryErrorSignal(signal);
+        }
         if self.sea_to_user {
             let gva = (abort.esr.bits() & FNV == 0).then_some(abort.far);
             return VcpuExit::ArmSea(SeaExit {

@@ -9,6 +9,7 @@
 
 mod apply;
 mod mailbox;
+mod memory_failure;
 mod run_loop;
 mod thread;
 

@@ -1,21 +1,19 @@
 //! Running a vCPU until it parks, and everything that happens in between on its own thread.
 
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::SystemTime;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use seawall_arm64::{Esr, Gpa, Gva, Pstate};
-use seawall_kvm::{KvmError, RegId, SeaExit, SystemEventKind, VcpuEntry, VcpuExit};
+use seawall_kvm::{RegId, SystemEventKind, VcpuEntry, VcpuExit};
 
-use crate::backend::VcpuBackend;
+use crate::backend::{PageQuarantine, VcpuBackend};
 use crate::devices::Bus;
-use crate::error::{InjectionError, UnhandledExit, VmError};
-use crate::event::{AccessKind, EventKind, Injection, MemoryFailure, Outbox, UnclaimedAccess};
+use crate::error::{UnhandledExit, VmError};
+use crate::event::{AccessKind, EventKind, Injection, Outbox, UnclaimedAccess};
 use crate::options::BackendKind;
-use crate::sea::{
-    self, Consumer, FailureAction, FailureSource, Fidelity, Ledger, MemoryFailurePolicy, SeaFault,
-};
+use crate::sea::{self, FailureAction, Fidelity, Granule, Ledger, MemoryError, MemoryFailurePolicy};
 use crate::vcpu::apply::inject;
 use crate::vcpu::mailbox::Mailbox;
+use crate::vcpu::memory_failure::Streak;
 
 /// What a vCPU's thread needs to know of its virtual machine.
 #[derive(Debug)]
@@ -24,7 +22,17 @@ pub(crate) struct RunContext {
     pub(crate) policy: MemoryFailurePolicy,
     pub(crate) bus: Bus,
     pub(crate) ledger: Mutex<Ledger>,
+    pub(crate) quarantine: Box<dyn PageQuarantine>,
+    /// What a lost page takes with it where nobody says more: the host's page size.
+    pub(crate) granule: Granule,
     pub(crate) outbox: Arc<Outbox>,
+}
+
+impl RunContext {
+    /// The ledger, for as short as possible: vCPUs that consume errors at the same time wait for it.
+    pub(crate) fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Why a vCPU parked.
@@ -45,16 +53,16 @@ pub(crate) enum ParkReason {
 pub(crate) struct VcpuPosition {
     /// What goes into the next run.
     entry: VcpuEntry,
-    /// The abort that was neither injected nor decided otherwise.
-    pending: Option<SeaFault>,
-    last_exit: LastExit,
-    /// The abort injected last: the same instruction and page again means its handler did not help.
-    last_injected: Option<(Gva, Option<Gpa>)>,
+    /// The error whose abort was neither injected nor decided otherwise.
+    pub(super) pending: Option<MemoryError>,
+    pub(super) last_exit: LastExit,
+    /// The aborts injected last: the same instruction and page again means that the handler did not help.
+    pub(super) streak: Option<Streak>,
 }
 
 /// What matters of a vCPU's last exit to whoever wants to inject by hand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-enum LastExit {
+pub(super) enum LastExit {
     /// It never ran, or was kicked: there is no access an abort could belong to.
     #[default]
     None,
@@ -73,15 +81,10 @@ impl VcpuPosition {
         context: &RunContext,
         mailbox: &Mailbox,
     ) -> ParkReason {
-        let result = match self.pending.take() {
-            Some(fault) => self.inject_pending(vcpu, &fault),
-            None => Ok(()),
-        };
-        if let Err(error) = result {
-            return ParkReason::Failed(VmError::InjectionFailed {
-                vcpu: index,
-                source: error,
-            });
+        if let Some(error) = self.pending.take()
+            && let Err(error) = self.inject_pending(index, &error, vcpu, context)
+        {
+            return ParkReason::Failed(error);
         }
         loop {
             // From here on the last exit is history, also where no other follows it.
@@ -118,7 +121,8 @@ impl VcpuPosition {
                 }
                 None => self.unclaimed(index, AccessKind::Mmio, gpa, Some(false), vcpu, context),
             },
-            VcpuExit::ArmSea(sea) => self.memory_failure(index, sea, vcpu, context),
+            VcpuExit::ArmSea(sea) => self.sea(index, sea, vcpu, context),
+            VcpuExit::MemoryErrorSignal(signal) => self.signal(index, signal, vcpu, context),
             VcpuExit::Nisv { gpa, esr_iss } => self.unclaimed(
                 index,
                 AccessKind::Nisv,
@@ -130,7 +134,7 @@ impl VcpuPosition {
             VcpuExit::Ldst64b { gpa, .. } => {
                 self.unclaimed(index, AccessKind::Ldst64b, gpa, None, vcpu, context)
             }
-            VcpuExit::MemoryErrorSignal(_) | VcpuExit::Interrupted => mailbox.park_requested().then_some(ParkReason::Requested),
+            VcpuExit::Interrupted => mailbox.park_requested().then_some(ParkReason::Requested),
             VcpuExit::SystemEvent { kind, .. } => {
                 self.last_exit = LastExit::Other("a PSCI call");
                 Some(match kind {
@@ -165,72 +169,6 @@ impl VcpuPosition {
         }
     }
 
-    /// The path of a memory error: ledger, verdict, plan, injection, event; in this order and on this thread.
-    fn memory_failure(
-        &mut self,
-        index: u32,
-        sea: SeaExit,
-        vcpu: &mut dyn VcpuBackend,
-        context: &RunContext,
-    ) -> Option<ParkReason> {
-        self.last_exit = LastExit::Access {
-            esr: sea.esr,
-            gva: sea.gva,
-        };
-        let consumer = match consumer(vcpu) {
-            Ok(consumer) => consumer,
-            Err(error) => return Some(ParkReason::Failed(error.into())),
-        };
-        let fault = SeaFault {
-            vcpu: index,
-            esr: sea.esr,
-            gva: sea.gva,
-            gpa: sea.gpa,
-            consumer,
-        };
-        let (page, totals) = {
-            let mut ledger = context.ledger.lock().unwrap_or_else(PoisonError::into_inner);
-            let page = ledger.record(fault.gpa, FailureSource::Sea, SystemTime::now());
-            (page, ledger.totals())
-        };
-        let verdict = sea::decide(&fault, &context.policy);
-        let recursive = self.last_injected == Some((consumer.pc, fault.gpa));
-        let injection = (verdict.action == FailureAction::Inject).then(|| {
-            self.last_injected = Some((consumer.pc, fault.gpa));
-            inject(
-                vcpu,
-                &sea::plan(fault.esr, fault.gva, consumer.pstate, Fidelity::Restored),
-            )
-        });
-        let failed = injection.as_ref().and_then(|injection| injection.error.clone());
-        context
-            .outbox
-            .push(EventKind::MemoryFailure(Box::new(MemoryFailure {
-                backend: context.backend,
-                source: FailureSource::Sea,
-                fault,
-                severity: verdict.severity,
-                page,
-                action: verdict.action,
-                reason: verdict.reason,
-                recursive,
-                injection,
-                ledger: totals,
-            })));
-        match (verdict.action, failed) {
-            (FailureAction::Inject, None) => None,
-            // Going back into the guest would consume the error again, for ever.
-            (FailureAction::Inject, Some(source)) => Some(ParkReason::Failed(VmError::InjectionFailed {
-                vcpu: index,
-                source,
-            })),
-            (action, _) => {
-                self.pending = Some(fault);
-                Some(ParkReason::MemoryFailure(action))
-            }
-        }
-    }
-
     /// An access where nothing is gets an external abort, as on a machine without a device there.
     fn unclaimed(
         &mut self,
@@ -241,7 +179,7 @@ impl VcpuPosition {
         vcpu: &mut dyn VcpuBackend,
         context: &RunContext,
     ) -> Option<ParkReason> {
-        let esr = Esr::from_bits(BARE_DATA_ABORT | if write == Some(true) { ISS_WNR } else { 0 });
+        let esr = Esr::from_bits(BARE_DATA_ABORT.bits() | if write == Some(true) { ISS_WNR } else { 0 });
         self.last_exit = LastExit::Access { esr, gva: None };
         let pstate = match vcpu.get_register(RegId::PSTATE) {
             Ok(pstate) => Pstate::from_bits(pstate),
@@ -257,14 +195,6 @@ impl VcpuPosition {
         injection
             .error
             .map(|source| ParkReason::Failed(VmError::InjectionFailed { vcpu: index, source }))
-    }
-
-    fn inject_pending(&mut self, vcpu: &mut dyn VcpuBackend, fault: &SeaFault) -> Result<(), InjectionError> {
-        self.last_injected = Some((fault.consumer.pc, fault.gpa));
-        // Not the consumer's: somebody may have written the registers since.
-        let pstate = Pstate::from_bits(vcpu.get_register(RegId::PSTATE)?);
-        let plan = sea::plan(fault.esr, fault.gva, pstate, Fidelity::Restored);
-        inject(vcpu, &plan).error.map_or(Ok(()), Err)
     }
 
     /// Injects a data abort because somebody asked. It takes the place of an abort that waits.
@@ -295,16 +225,9 @@ impl VcpuPosition {
 }
 
 /// ESR_EL1 of an external data abort from a lower exception level, with nothing else known.
-const BARE_DATA_ABORT: u64 = 0x9200_0010;
+pub(super) const BARE_DATA_ABORT: Esr = Esr::from_bits(0x9200_0010);
 /// ISS.WnR: a write.
 const ISS_WNR: u64 = 1 << 6;
-
-fn consumer(vcpu: &mut dyn VcpuBackend) -> Result<Consumer, KvmError> {
-    Ok(Consumer {
-        pc: Gva::from_bits(vcpu.get_register(RegId::PC)?),
-        pstate: Pstate::from_bits(vcpu.get_register(RegId::PSTATE)?),
-    })
-}
 
 fn unhandled(vcpu: u32, exit: UnhandledExit) -> ParkReason {
     ParkReason::Failed(VmError::UnhandledExit { vcpu, exit })

@@ -377,14 +377,9 @@ impl Control {
             .write()
             .unwrap_or_else(PoisonError::into_inner)
             .take();
-        let unretired_host_pages = resources.as_ref().map_or(0, |held| {
-            held.context
-                .ledger
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .totals()
-                .distinct_pages
-        });
+        let unretired_host_pages = resources
+            .as_ref()
+            .map_or(0, |held| held.context.ledger().totals().distinct_pages);
         if living > 0 {
             // The kernel still has the addresses of guest memory, so it stays for as long as the process.
             std::mem::forget(resources);

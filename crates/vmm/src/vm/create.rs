@@ -55,6 +55,8 @@ fn create(
         policy: options.memory_failure,
         bus: Bus::new(Arc::clone(&outbox)),
         ledger: Mutex::new(Ledger::default()),
+        quarantine: machine.quarantine,
+        granule: machine.granule,
         outbox: Arc::clone(&outbox),
     });
     let mut boot = Some(boot);

@@ -24,7 +24,7 @@ use crate::error::VmError;
 use crate::event::{Batch, Injection, Outbox, OutboxTotals, Wake};
 use crate::memory_layout;
 use crate::options::VmOptions;
-use crate::sea::Fidelity;
+use crate::sea::{Fidelity, PoisonedPage};
 use crate::vcpu::{RunContext, VcpuCommand};
 use state::StateCell;
 
@@ -82,6 +82,9 @@ impl Vm {
     ///     memory_failure: MemoryFailurePolicy {
     ///         recoverable: RecoverablePolicy::Inject,
     ///         uncontainable: UncontainablePolicy::Stop,
+    ///         quarantine: true,
+    ///         threshold: None,
+    ///         same_fault_limit: 3,
     ///     },
     /// };
     /// let (reply, created) = mpsc::channel();
@@ -235,23 +238,51 @@ impl Vm {
         self.shared.outbox.totals()
     }
 
-    /// Copies guest RAM at `gpa` into `buffer`, also while the guest runs.
+    /// Copies guest RAM at `gpa` into `buffer`, also while the guest runs. A lost page is never read.
     ///
     /// # Errors
-    /// [`VmError::OutsideGuestMemory`], [`VmError::InaccessibleGuestMemory`], [`VmError::Closed`].
+    /// [`VmError::OutsideGuestMemory`], [`VmError::PoisonedPage`], [`VmError::InaccessibleGuestMemory`],
+    /// [`VmError::Closed`].
     pub fn read_memory(&self, gpa: u64, buffer: &mut [u8]) -> Result<(), VmError> {
-        memory_layout::read(&*self.memory("memory.read()")?, gpa, buffer)
+        let memory = self.good_memory("memory.read()", gpa, buffer.len())?;
+        memory_layout::read(&memory, gpa, buffer)
     }
 
-    /// Copies `data` into guest RAM at `gpa`, also while the guest runs.
+    /// Copies `data` into guest RAM at `gpa`, also while the guest runs. A lost page is never written.
     ///
     /// # Errors
-    /// [`VmError::OutsideGuestMemory`], [`VmError::InaccessibleGuestMemory`], [`VmError::Closed`].
+    /// [`VmError::OutsideGuestMemory`], [`VmError::PoisonedPage`], [`VmError::InaccessibleGuestMemory`],
+    /// [`VmError::Closed`].
     pub fn write_memory(&self, gpa: u64, data: &[u8]) -> Result<(), VmError> {
-        memory_layout::write(&*self.memory("memory.write()")?, gpa, data)
+        let memory = self.good_memory("memory.write()", gpa, data.len())?;
+        memory_layout::write(&memory, gpa, data)
     }
 
-    fn memory(&self, operation: &'static str) -> Result<Arc<GuestMemory>, VmError> {
+    /// Guest RAM, if no byte of the range is on a lost page. One that is lost meanwhile ends the copy at its fix-up.
+    fn good_memory(
+        &self,
+        operation: &'static str,
+        gpa: u64,
+        len: usize,
+    ) -> Result<Arc<GuestMemory>, VmError> {
+        let resources = self
+            .shared
+            .resources
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        let held = resources.as_ref().ok_or(VmError::Closed { operation })?;
+        match held.context.ledger().lost(gpa, len as u64) {
+            Some(page) => Err(VmError::PoisonedPage {
+                gpa: page.gpa.bits(),
+                size: page.size,
+            }),
+            None => Ok(Arc::clone(&held.memory)),
+        }
+    }
+
+    /// Every lost page, by address; none once the VM is closed.
+    #[must_use]
+    pub fn poisoned_pages(&self) -> Vec<PoisonedPage> {
         let resources = self
             .shared
             .resources
@@ -259,8 +290,7 @@ impl Vm {
             .unwrap_or_else(PoisonError::into_inner);
         resources
             .as_ref()
-            .map(|held| Arc::clone(&held.memory))
-            .ok_or(VmError::Closed { operation })
+            .map_or_else(Vec::new, |held| held.context.ledger().pages().copied().collect())
     }
 
     /// Hands input to the guest's console; returns how many bytes its UART took.

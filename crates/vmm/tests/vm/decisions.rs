@@ -8,7 +8,7 @@ use seawall_vmm::{
 
 use crate::harness::{
     CONSUMER, DATA_ABORT, EL0T, EL1H, FAR, INJECT, Machine, PAUSE, Registers, UNCONTAINABLE, VBAR, abort,
-    code, guest, policy,
+    abort_on_page, code, guest, policy,
 };
 
 /// External, SET UEO, WnR: a syndrome the kernel alone does not give back.
@@ -190,8 +190,8 @@ fn a_machine_that_waits_can_be_stopped() {
 
 #[test]
 fn two_errors_at_once_wait_both() {
-    let aborts = || guest([Step::Sea(abort(WRITE_ABORT))]);
-    let mut machine = Machine::started(PAUSE, vec![aborts(), aborts(), aborts()]);
+    let aborts = |page| guest([Step::Sea(abort_on_page(page, WRITE_ABORT))]);
+    let mut machine = Machine::started(PAUSE, vec![aborts(0), aborts(1), aborts(2)]);
     machine.reaches(VmState::Paused);
     // Those that were kicked before they got there consume theirs after the resume.
     for _ in 0..3 {
@@ -221,7 +221,7 @@ fn a_stop_beats_a_pause() {
         policy(RecoverablePolicy::Pause, UncontainablePolicy::Stop),
         vec![
             guest([Step::Sea(abort(DATA_ABORT))]),
-            guest([Step::Sea(abort(UNCONTAINABLE))]),
+            guest([Step::Sea(abort_on_page(1, UNCONTAINABLE))]),
         ],
     );
     machine.until("pause or stop", |machine| {

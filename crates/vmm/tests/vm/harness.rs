@@ -44,6 +44,9 @@ pub(crate) const fn policy(
     MemoryFailurePolicy {
         recoverable,
         uncontainable,
+        quarantine: true,
+        threshold: None,
+        same_fault_limit: 3,
     }
 }
 
@@ -56,6 +59,14 @@ pub(crate) const fn abort(esr: u64) -> AbortStep {
         pc: Gva::from_bits(CONSUMER),
         pstate: Pstate::from_bits(EL0T),
         ignores_injection: false,
+    }
+}
+
+/// The same on a page of its own, which the error of another vCPU does not put out of reach.
+pub(crate) const fn abort_on_page(number: u64, esr: u64) -> AbortStep {
+    AbortStep {
+        gpa: Some(Gpa::from_bits(PAGE + number * 4096)),
+        ..abort(esr)
     }
 }
 

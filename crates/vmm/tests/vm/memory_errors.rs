@@ -107,7 +107,7 @@ fn the_guest_takes_the_abort_its_processor_reported() {
                 let injection = failure.injection.expect("injected");
                 assert_eq!(injection.esr, Some(Esr::from_bits(syndrome(class, fnv, set))));
                 assert_eq!(injection.error, None);
-                assert_eq!(failure.fault.gva, (fnv == 0).then_some(Gva::from_bits(FAR)));
+                assert_eq!(failure.error.gva(), (fnv == 0).then_some(Gva::from_bits(FAR)));
             }
         }
     }
@@ -229,13 +229,13 @@ fn the_event_tells_who_consumed_what_where() {
     let failure = machine.failures(1).remove(0);
     assert_eq!(failure.backend, BackendKind::Simulated);
     assert_eq!(failure.source, FailureSource::Sea);
-    assert_eq!(failure.fault.vcpu, 0);
-    assert_eq!(failure.fault.esr, Esr::from_bits(DATA_ABORT));
-    assert_eq!(failure.fault.gva, Some(Gva::from_bits(FAR)));
-    assert_eq!(failure.fault.gpa, Some(Gpa::from_bits(PAGE)));
-    assert_eq!(failure.fault.consumer.pc, Gva::from_bits(CONSUMER));
-    assert_eq!(failure.fault.consumer.pstate, Pstate::from_bits(EL0T));
-    assert_eq!(failure.fault.consumer.mode(), ConsumerMode::User);
+    assert_eq!(failure.error.vcpu, 0);
+    assert_eq!(failure.error.esr(), Some(Esr::from_bits(DATA_ABORT)));
+    assert_eq!(failure.error.gva(), Some(Gva::from_bits(FAR)));
+    assert_eq!(failure.error.gpa, Some(Gpa::from_bits(PAGE)));
+    assert_eq!(failure.error.consumer.pc, Gva::from_bits(CONSUMER));
+    assert_eq!(failure.error.consumer.pstate, Pstate::from_bits(EL0T));
+    assert_eq!(failure.error.consumer.mode(), ConsumerMode::User);
     assert_eq!(
         failure.reason,
         VerdictReason::ErrorType(SynchronousErrorType::Recoverable)
@@ -245,7 +245,7 @@ fn the_event_tells_who_consumed_what_where() {
     assert_eq!((hit.page.gpa, hit.page.size), (Gpa::from_bits(PAGE), 4096));
     assert_eq!(
         (hit.page.hits, hit.first, hit.page.state),
-        (1, true, PageState::Poisoned)
+        (1, true, PageState::Quarantined)
     );
     assert_eq!((failure.ledger.distinct_pages, failure.ledger.failures), (1, 1));
     let injection = failure.injection.expect("injected");
@@ -263,7 +263,7 @@ fn an_unknown_page_is_counted_and_is_not_page_zero() {
         })])],
     );
     let failure = machine.failures(1).remove(0);
-    assert_eq!((failure.fault.gpa, failure.page), (None, None));
+    assert_eq!((failure.error.gpa, failure.page), (None, None));
     assert_eq!((failure.ledger.distinct_pages, failure.ledger.failures), (0, 1));
     assert_eq!(machine.close().expect("closes").unretired_host_pages, 0);
 }

@@ -1,8 +1,8 @@
-use seawall_kvm::Errno;
+use seawall_kvm::{Errno, SeaExit};
 
 use super::*;
-use crate::backend::fake::{EINVAL, FakeVcpu, KernelInjection};
-use crate::sea::{RecoverablePolicy, UncontainablePolicy};
+use crate::backend::fake::{self, EINVAL, FakeVcpu, KernelInjection};
+use crate::sea::RecoverablePolicy;
 
 const UART_LINE_STATUS: Gpa = Gpa::from_bits(0x4000_2005);
 const HOLE: Gpa = Gpa::from_bits(0x1000);
@@ -15,17 +15,7 @@ const SEA: VcpuExit = VcpuExit::ArmSea(SeaExit {
 });
 
 fn context(recoverable: RecoverablePolicy) -> RunContext {
-    let outbox = Arc::new(Outbox::new(Box::new(|| {})));
-    RunContext {
-        backend: BackendKind::Simulated,
-        policy: MemoryFailurePolicy {
-            recoverable,
-            uncontainable: UncontainablePolicy::Stop,
-        },
-        bus: Bus::new(Arc::clone(&outbox)),
-        ledger: Mutex::default(),
-        outbox,
-    }
+    fake::context(recoverable, Arc::new(Outbox::new(Box::new(|| {}))))
 }
 
 /// Runs a vCPU until it parks; once it has no exits left, it was kicked.

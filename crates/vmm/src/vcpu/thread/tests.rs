@@ -1,30 +1,18 @@
-use std::sync::Mutex;
 use std::time::Duration;
 
 use seawall_kvm::{Errno, KvmError, RegId, VcpuExit};
 
 use super::*;
-use crate::backend::fake::{EINVAL, FakeVcpu, Write};
-use crate::devices::Bus;
+use crate::backend::fake::{self, EINVAL, FakeVcpu, Write};
 use crate::event::Outbox;
-use crate::options::BackendKind;
-use crate::sea::{Ledger, MemoryFailurePolicy, RecoverablePolicy, UncontainablePolicy};
+use crate::sea::RecoverablePolicy;
 
 const LIMIT: Duration = Duration::from_secs(30);
 
 fn context() -> Arc<RunContext> {
     // The outbox wakes its reader from the vCPU's thread: what a panic there would do.
     let outbox = Arc::new(Outbox::new(Box::new(|| panic!("a defect"))));
-    Arc::new(RunContext {
-        backend: BackendKind::Simulated,
-        policy: MemoryFailurePolicy {
-            recoverable: RecoverablePolicy::Inject,
-            uncontainable: UncontainablePolicy::Stop,
-        },
-        bus: Bus::new(Arc::clone(&outbox)),
-        ledger: Mutex::new(Ledger::default()),
-        outbox,
-    })
+    Arc::new(fake::context(RecoverablePolicy::Inject, Arc::clone(&outbox)))
 }
 
 struct Spawned {

@@ -1,15 +1,13 @@
-use std::sync::{Mutex, RwLock, Weak};
+use std::sync::{RwLock, Weak};
 
 use seawall_arm64::Esr;
 use seawall_kvm::{GuestMemory, SeaExit, VcpuExit};
 
 use super::*;
-use crate::backend::fake::{FakeVcpu, Kicks};
-use crate::devices::Bus;
+use crate::backend::fake::{self, FakeVcpu, Kicks};
 use crate::event::Outbox;
-use crate::options::BackendKind;
-use crate::sea::{Ledger, MemoryFailurePolicy, RecoverablePolicy, UncontainablePolicy};
-use crate::vcpu::{self, RunContext};
+use crate::sea::RecoverablePolicy;
+use crate::vcpu;
 use crate::vm::Resources;
 use crate::vm::state::StateCell;
 
@@ -33,16 +31,7 @@ struct Stuck {
 impl Stuck {
     fn started() -> Self {
         let outbox = Arc::new(Outbox::new(Box::new(|| {})));
-        let context = Arc::new(RunContext {
-            backend: BackendKind::Simulated,
-            policy: MemoryFailurePolicy {
-                recoverable: RecoverablePolicy::Pause,
-                uncontainable: UncontainablePolicy::Stop,
-            },
-            bus: Bus::new(Arc::clone(&outbox)),
-            ledger: Mutex::new(Ledger::default()),
-            outbox: Arc::clone(&outbox),
-        });
+        let context = Arc::new(fake::context(RecoverablePolicy::Pause, Arc::clone(&outbox)));
         let memory = Arc::new(GuestMemory::create(4096).expect("memory"));
         let (messages, inbox) = mpsc::channel();
         let (vcpu, exits) = FakeVcpu::new();
