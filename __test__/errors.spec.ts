@@ -224,9 +224,60 @@ test('registers have names', async (t) => {
   t.is(await vm.vcpus[0]?.getRegister('pstate'), 0x3c5n)
 })
 
-test('an abort cannot be injected where there was no access', async (t) => {
+test('one exception at a time, and none after a PSCI call', async (t) => {
   await using vm = await Vm.create(valid)
-  await rejects(t, Promise.resolve(vm.vcpus[0]?.injectDataAbort()), 'ERR_INVALID_INJECTION')
+  const [vcpu] = vm.vcpus
+  await vcpu?.injectDataAbort()
+  const both =
+    /^Expected a vCPU whose last exit was a memory access for injectInstructionAbort\(\) but received one after an injection$/
+  await rejects(t, Promise.resolve(vcpu?.injectInstructionAbort()), 'ERR_INVALID_INJECTION', both)
+  await using ended = await Vm.create({ ...valid, backend: simulated({ script: [[{ step: 'shutdown' }]] }) })
+  await ended.start()
+  await ended.wait()
+  await rejects(
+    t,
+    Promise.resolve(ended.vcpus[0]?.injectDataAbort()),
+    'ERR_INVALID_INJECTION',
+    /after a PSCI call$/,
+  )
+})
+
+test('injections and decisions say what they expect', async (t) => {
+  await using vm = await Vm.create(valid)
+  const [vcpu] = vm.vcpus
+  for (const [operation, message] of [
+    [
+      () => vcpu?.injectDataAbort({ faultStatus: 64 }),
+      /integer from 0 to 63 for faultStatus but received 64$/,
+    ],
+    [() => vcpu?.injectDataAbort({ far: -1n }), /for far but received -1n$/],
+    [() => vcpu?.injectInstructionAbort({ set: 'reserved' as never }), /for set but received "reserved"$/],
+    [() => vcpu?.injectSError({ iss: 2 ** 25 }), /integer from 0 to 33554431 for iss but received 33554432$/],
+    [() => vm.resume({ decisions: {} as never }), /a Map for decisions but received an object$/],
+    [
+      () => vm.resume({ decisions: new Map([[1, { action: 'resume' } as never]]) }),
+      /for decisions\.get\(1\)\.action but received "resume"$/,
+    ],
+  ] as const) {
+    await rejects(t, (async () => operation())(), 'ERR_INVALID_OPTION', message)
+  }
+})
+
+test('an injection that the kernel refuses is made of registers, and one that nothing can make ends the VM', async (t) => {
+  const sea = { step: 'sea', esr: 0x9200_0010n, gpa: 0x8000_1000n } as const
+  const refused = [{ step: 'refuse-injection', errno: 22 }, sea, { step: 'shutdown' }] as const
+  await using vm = await Vm.create({ ...valid, backend: simulated({ script: [refused] }) })
+  const methods: unknown[] = []
+  vm.on('memory-failure', ({ injection }) => methods.push(injection?.method))
+  await vm.start()
+  t.is((await vm.wait()).reason, 'shutdown')
+  t.deepEqual(methods, ['registers'])
+  const hopeless = [{ step: 'refuse-register', name: 'esr_el1', errno: 5 }, sea] as const
+  await using other = await Vm.create({ ...valid, backend: simulated({ script: [hopeless] }) })
+  await other.start()
+  const { reason, error } = await other.wait()
+  t.is(reason, 'failed')
+  t.like(error, { code: 'ERR_INJECTION_FAILED', syscall: 'KVM_SET_ONE_REG', errno: 'EIO' })
 })
 
 test('guest RAM has bounds', async (t) => {

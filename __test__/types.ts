@@ -3,8 +3,10 @@ import type { EventEmitter } from 'node:events'
 import type { Duplex } from 'node:stream'
 import type * as seawall from 'seawall'
 import type {
+  Decision,
   HostSupport,
   Injection,
+  InjectOptions,
   MemoryFailure,
   MemoryFailureEvent,
   PageState,
@@ -123,6 +125,27 @@ hold<
       }
   >
 >()
+hold<
+  Same<
+    InjectOptions,
+    {
+      fidelity?: 'restored' | 'kvm'
+      faultStatus?: number
+      far?: bigint | null
+      set?: 'uer' | 'uc' | 'ueo'
+      write?: boolean
+    }
+  >
+>()
+hold<
+  Equal<
+    Decision,
+    | { action: 'inject'; abort?: 'auto' | 'data' | 'instruction' }
+    | { action: 'inject-serror'; iss?: number }
+    | { action: 'pause' }
+    | { action: 'stop' }
+  >
+>()
 hold<Same<EventOf<'memory-failure'>, MemoryFailureEvent>>()
 hold<Same<EventOf<'state-changed'>, Base & { type: 'state-changed'; from: VmState; to: VmState }>>()
 hold<Same<EventOf<'exit'>, Base & { type: 'exit'; exit: VmExit }>>()
@@ -200,7 +223,8 @@ hold<
     readonly memory: { read(gpa: bigint, length: number): Buffer; write(gpa: bigint, data: Uint8Array): void }
     start(): Promise<void>
     pause(): Promise<void>
-    resume(): Promise<void>
+    resume(options?: { decisions?: Map<number, Decision> }): Promise<void>
+    pendingFailures(): MemoryFailure[]
     stop(): Promise<VmExit>
     wait(): Promise<VmExit>
     close(): Promise<{ unretiredHostPages: number }>
@@ -217,7 +241,9 @@ hold<
     readonly index: number
     getRegister(name: 'x0' | 'esr_el1'): Promise<bigint>
     setRegister(name: 'pc', value: bigint): Promise<void>
-    injectDataAbort(options?: { fidelity?: 'restored' | 'kvm' }): Promise<Injection>
+    injectDataAbort(options?: InjectOptions): Promise<Injection>
+    injectInstructionAbort(options?: InjectOptions): Promise<Injection>
+    injectSError(options?: { iss?: number }): Promise<Injection>
   }
     ? true
     : false

@@ -3,6 +3,7 @@
  *
  * @module
  */
+export type { Decision } from './decision.ts'
 export { SeawallError, type SeawallErrorCode, type SeawallErrorDetails } from './errors.ts'
 export type {
   EventBase,

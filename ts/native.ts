@@ -22,9 +22,14 @@ export interface NativeInjection extends Omit<Injection, 'errno'> {
   errno: string | null
 }
 
+/** A memory failure, as the addon says it. */
+export type NativeMemoryFailure = Omit<MemoryFailureEvent, 'vm' | 'injection'> & {
+  injection: NativeInjection | null
+}
+
 /** An event, as the addon says it: without what is the same for all events of a VM. */
 export type NativeEvent =
-  | (Omit<MemoryFailureEvent, 'vm' | 'injection'> & { injection: NativeInjection | null })
+  | NativeMemoryFailure
   | (Omit<Extract<VmEvent, { type: 'exit' }>, 'exit'> & { exit: NativeExit })
   | Exclude<VmEvent, { type: 'memory-failure' | 'exit' }>
 
@@ -47,6 +52,25 @@ export type NativeStep =
   | { step: 'shutdown' | 'reset' | 'crash' | 'spin' }
   | { step: 'exit'; reason: number }
   | { step: 'fail'; errno: number }
+  | { step: 'refuse-injection'; errno: number }
+  | { step: 'refuse-register'; name: string; errno: number }
+
+/** A decision about a failure that waits, by the number of its event. */
+export type NativeDecision =
+  | { action: 'inject'; failure: number; abort: 'data' | 'instruction' | null }
+  | { action: 'inject-serror'; failure: number; iss: number | null }
+  | { action: 'pause' | 'stop'; failure: number }
+
+/** An abort asked for by hand; what is `null` is taken from the vCPU's last access. */
+export interface NativeAbortRequest {
+  kind: 'data' | 'instruction'
+  restored: boolean
+  faultStatus: number | null
+  far: bigint | null
+  farInvalid: boolean
+  set: 'uer' | 'uc' | 'ueo' | null
+  write: boolean | null
+}
 
 /** The options of a VM, checked and completed. */
 export interface NativeVmOptions {
@@ -72,13 +96,15 @@ export interface NativeVm {
   readonly state: VmState
   start(): Promise<null | NativeError>
   pause(): Promise<null | NativeError>
-  resume(): Promise<null | NativeError>
+  resume(decisions: NativeDecision[]): Promise<null | NativeError>
   stop(): Promise<NativeExit | NativeError>
   wait(): Promise<NativeExit | NativeError>
   close(): Promise<{ unretiredHostPages: number } | NativeError>
   getRegister(vcpu: number, name: string): Promise<bigint | NativeError>
   setRegister(vcpu: number, name: string, value: bigint): Promise<null | NativeError>
-  injectDataAbort(vcpu: number, restored: boolean): Promise<NativeInjection | NativeError>
+  injectAbort(vcpu: number, request: NativeAbortRequest): Promise<NativeInjection | NativeError>
+  injectSerror(vcpu: number, iss: number | null): Promise<NativeInjection | NativeError>
+  pendingFailures(): NativeMemoryFailure[]
   drain(): { events: NativeEvent[]; console: Buffer }
   readMemory(gpa: bigint, length: number): Buffer | NativeError
   writeMemory(gpa: bigint, data: Uint8Array): NativeError | null

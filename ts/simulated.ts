@@ -38,6 +38,10 @@ export type SimulatedStep =
   | { step: 'exit'; reason: number }
   /** `KVM_RUN` fails with an errno. */
   | { step: 'fail'; errno: number }
+  /** The next injection fails with an errno. */
+  | { step: 'refuse-injection'; errno: number }
+  /** Every write of a register fails with an errno, from here on. */
+  | { step: 'refuse-register'; name: string; errno: number }
 
 /** A backend that plays a script instead of a guest. Every event says so: `backend: 'simulated'`. */
 export interface SimulatedBackend {
@@ -95,6 +99,8 @@ const STEPS = {
   spin: [],
   exit: ['reason'],
   fail: ['errno'],
+  'refuse-injection': ['errno'],
+  'refuse-register': ['name', 'errno'],
 } as const
 
 const STEP_NAMES = Object.keys(STEPS) as (keyof typeof STEPS)[]
@@ -109,6 +115,7 @@ function toNativeStep(value: unknown, what: string): NativeStep {
     if (typeof found !== 'string') throw invalidOption('a string', `${what}.${field}`, found)
     return found
   }
+  const errno = () => checkInteger(step['errno'], 1, 4095, `${what}.errno`)
   switch (name) {
     case 'sea':
       return {
@@ -133,7 +140,10 @@ function toNativeStep(value: unknown, what: string): NativeStep {
     case 'exit':
       return { step: name, reason: checkInteger(step['reason'], 0, 2 ** 32 - 1, `${what}.reason`) }
     case 'fail':
-      return { step: name, errno: checkInteger(step['errno'], 1, 4095, `${what}.errno`) }
+    case 'refuse-injection':
+      return { step: name, errno: errno() }
+    case 'refuse-register':
+      return { step: name, name: text('name'), errno: errno() }
     case 'shutdown':
     case 'reset':
     case 'crash':

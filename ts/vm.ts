@@ -1,14 +1,16 @@
 import { EventEmitter } from 'node:events'
 import type { Duplex } from 'node:stream'
-import { checkBytes, checkInteger, checkU64 } from './checks.ts'
+import { checkBytes, checkInteger, checkRecord, checkU64 } from './checks.ts'
 import { Console } from './console.ts'
+import { type Decision, toNativeDecisions } from './decision.ts'
 import { EventStream } from './event-stream.ts'
-import type { PoisonedPage, VmEvent, VmEvents, VmExit, VmState } from './events.ts'
+import type { MemoryFailure, PoisonedPage, VmEvent, VmEvents, VmExit, VmState } from './events.ts'
 import {
   loadNative,
   type NativeError,
   type NativeEvent,
   type NativeExit,
+  type NativeMemoryFailure,
   type NativeVm,
   toError,
   unwrap,
@@ -122,9 +124,21 @@ export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
     await this.#run(this.#native.pause())
   }
 
-  /** Lets the vCPUs of a paused VM go on. An abort that waits is injected first. */
-  async resume(): Promise<void> {
-    await this.#run(this.#native.resume())
+  /**
+   * Lets the vCPUs of a paused VM go on. Failures that wait are settled first: as `decisions` say, by the `seq` of the event
+   * that told of them, and injected where they say nothing. What was done is told by an event of its own.
+   *
+   * @throws {@link SeawallError} `ERR_INVALID_STATE` from any state but `paused`; `ERR_INVALID_OPTION` for a decision about
+   * a failure that does not wait, and where an error that nobody can contain would be injected.
+   */
+  async resume(options: { decisions?: Map<number, Decision> } = {}): Promise<void> {
+    const { decisions } = checkRecord(options, ['decisions'], 'options')
+    await this.#run(this.#native.resume(toNativeDecisions(decisions)))
+  }
+
+  /** The failures whose abort waits, while the VM is paused or stopped. */
+  pendingFailures(): MemoryFailure[] {
+    return this.#native.pendingFailures().map((failure) => this.#toFailure(failure))
   }
 
   /** Ends the VM and says how it ended; at once where it has ended already. */
@@ -216,6 +230,12 @@ export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
         })
       }
     }
+  }
+
+  #toFailure(failure: NativeMemoryFailure): MemoryFailure {
+    const { seq, backend, vcpu, source, severity, abort, signal, gva, gpa, consumer, page } = failure
+    const vm = { id: this.id, name: this.name }
+    return { seq, vm, backend, vcpu, source, severity, abort, signal, gva, gpa, consumer, page }
   }
 
   #toEvent(event: NativeEvent): VmEvent {

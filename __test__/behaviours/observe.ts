@@ -94,6 +94,7 @@ async function observe(
   })
   const ended = new Promise((resolve) => vm.console.once('end', resolve))
   try {
+    await behaviour.prepare?.(vm)
     await vm.start()
     await behaviour.act?.(vm, next)
     const exit = await vm.wait()

@@ -31,6 +31,8 @@ export interface Behaviour {
   /** The same guest as the simulator plays it. */
   script: SimulatedStep[][]
   options?: Pick<VmOptions, 'memoryFailure' | 'capabilities' | 'vcpus'>
+  /** What the owner does before the guest runs. */
+  prepare?: (vm: Vm) => Promise<void>
   /** What the owner does while the guest runs. */
   act?: (vm: Vm, next: (type: VmEvent['type']) => Promise<VmEvent>) => Promise<void>
   exit: VmExit
@@ -374,7 +376,10 @@ export const behaviours: Behaviour[] = [
       await vm.resume()
     },
     exit: shutdown,
-    failures: [{ action: 'pause', injection: null, consumer: { mode: 'user' } }],
+    failures: [
+      { action: 'pause', injection: null, consumer: { mode: 'user' } },
+      { action: 'inject', decidedBy: 'policy', injection: { ...restored, esr: 0x9200_0410n } },
+    ],
     exceptions: [{ vector: 0x400n, esr: 0x9200_0410n, far: 0n }],
     lines: ['ready', 'done'],
   },
@@ -394,6 +399,71 @@ export const behaviours: Behaviour[] = [
     failures: [{ action: 'pause', gva: null, abort: { set: 'ueo', externalType: true } }],
     exceptions: [{ esr: 0x9600_0010n, far: 0xdead_beefn }],
     lines: ['ready', 'done'],
+  },
+  {
+    name: 'who resumes decides: another abort, at another address, of another severity',
+    guest: 'read-el0',
+    arm: 'fsc=0x10',
+    script: oneAbort(sea(0x9200_0010n, EL0)),
+    options: { memoryFailure: { recoverable: 'pause' } },
+    act: async (vm, next) => {
+      await paused(vm, next)
+      const [failure] = vm.pendingFailures()
+      if (failure?.gva !== ACCESS || failure.vm.id !== vm.id) throw new Error('it does not wait')
+      const options = { far: 0x1234_5678n, set: 'ueo', write: true, faultStatus: 0x16 } as const
+      const injection = await vm.vcpus[0]?.injectDataAbort(options)
+      if (injection?.result !== 'ok') throw new Error(`injected: ${injection?.result}`)
+      if (vm.pendingFailures().length > 0) throw new Error('it waits on')
+      await vm.resume()
+    },
+    exit: shutdown,
+    failures: [{ action: 'pause' }],
+    exceptions: [{ vector: 0x400n, esr: 0x9200_1856n, far: 0x1234_5678n }],
+    lines: ['done'],
+  },
+  {
+    name: 'who resumes decides: an SError instead of the abort',
+    guest: 'read-el1',
+    arm: 'fsc=0x10',
+    script: [[ready, sea(0x9200_0010n, EL1), exception, { step: 'shutdown' }]],
+    options: { memoryFailure: { recoverable: 'pause' } },
+    act: async (vm, next) => {
+      const { seq } = await next('memory-failure')
+      await paused(vm, next)
+      await vm.resume({ decisions: new Map([[seq, { action: 'inject-serror', iss: 0x1d1ed }]]) })
+    },
+    exit: shutdown,
+    failures: [
+      { action: 'pause' },
+      {
+        action: 'inject-serror',
+        decidedBy: 'decide',
+        injection: { method: 'serror', result: 'ok', esr: null },
+      },
+    ],
+    exceptions: [{ vector: 0x380n, esr: 0xbe01_d1edn, spsr: EL1 }],
+  },
+  {
+    name: 'an instruction abort before the first instruction has no address, and the guest goes on from its vector',
+    guest: 'spin',
+    script: [[ready, { step: 'spin' }]],
+    act: async (vm) => void (await vm.stop()),
+    prepare: async (vm) => {
+      const [vcpu] = vm.vcpus
+      await vcpu?.setRegister('vbar_el1', 0x8000_0800n)
+      const injection = await vcpu?.injectInstructionAbort()
+      const read = (name: string) => vcpu?.getRegister(name)
+      const registers = await Promise.all(
+        ['pc', 'pstate', 'elr_el1', 'spsr_el1', 'esr_el1', 'far_el1'].map(read),
+      )
+      const expected = [0x8000_0a00n, 0x3c5n, 0x8000_0000n, 0x3c5n, 0x8600_0410n, 0n]
+      if (injection?.method !== 'registers' || registers.some((value, index) => value !== expected[index])) {
+        throw new Error(`by ${injection?.method}: ${registers}`)
+      }
+    },
+    exit: { reason: 'requested', vcpu: null },
+    failures: [],
+    exceptions: [],
   },
   {
     name: 'a load from where nothing is gets an external abort',

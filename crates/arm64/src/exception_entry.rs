@@ -149,6 +149,7 @@ impl ExceptionEntry {
         let far_el1 = match abort.far {
             FarUpdate::Keep => self.far_el1,
             FarUpdate::Zero => Some(Gva::from_bits(0)),
+            FarUpdate::Write(far) => Some(far),
         };
         Self {
             esr_el1: abort.esr,

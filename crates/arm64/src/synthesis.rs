@@ -5,7 +5,7 @@
 //! then trusts a FAR_EL1 that is garbage, and cannot tell a lost page table from a lost page. So the VMM writes
 //! ESR_EL1 and FAR_EL1 after the injection, with the values made here.
 
-use crate::{AbortKind, DataAbort, Esr, ExceptionClass, FaultStatusCode, InstructionAbort, Pstate};
+use crate::{AbortKind, DataAbort, Esr, ExceptionClass, FaultStatusCode, Gva, InstructionAbort, Pstate};
 
 /// What ESR_EL1 and FAR_EL1 must hold once KVM has injected an abort.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -23,6 +23,8 @@ pub enum FarUpdate {
     Keep,
     /// The address is not valid: write 0 over what KVM left there, which may be another process's address.
     Zero,
+    /// Write this address: somebody injects by hand and says where.
+    Write(Gva),
 }
 
 /// FnV, SET, EA and the fault status: the fields of an instruction abort that the guest gets back.

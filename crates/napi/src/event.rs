@@ -7,7 +7,8 @@ use seawall_vmm::sea::{
     self, ConsumerMode, ErrorReport, FailureAction, FailureSource, PageState, Severity, ThresholdAction,
 };
 use seawall_vmm::{
-    AccessKind, BackendKind, Event, EventKind, ExitReason, InjectionMethod, QuarantineMethod, VmExit,
+    AccessKind, BackendKind, DecidedBy, Event, EventKind, ExitReason, InjectionMethod, MemoryFailure,
+    QuarantineMethod, VmExit,
 };
 
 use crate::error::NativeError;
@@ -46,10 +47,10 @@ pub enum NativeEvent {
         page: Option<Page>,
         #[napi(ts_type = "'guest' | 'hypervisor'")]
         recipient: &'static str,
-        #[napi(ts_type = "'inject' | 'pause' | 'stop'")]
+        #[napi(ts_type = "'inject' | 'inject-serror' | 'pause' | 'stop'")]
         action: &'static str,
         flags: Flags,
-        #[napi(ts_type = "'policy'")]
+        #[napi(ts_type = "'policy' | 'decide'")]
         decided_by: &'static str,
         reason: String,
         quarantine: Option<Quarantine>,
@@ -185,7 +186,7 @@ pub struct Flags {
 #[napi(object, object_from_js = false, use_nullable = true)]
 #[derive(Debug)]
 pub struct Injection {
-    #[napi(ts_type = "'vcpu-events' | 'vcpu-events+registers' | 'registers'")]
+    #[napi(ts_type = "'vcpu-events' | 'vcpu-events+registers' | 'registers' | 'serror'")]
     pub method: &'static str,
     #[napi(ts_type = "bigint | null")]
     pub esr: Option<u64>,
@@ -241,6 +242,7 @@ impl From<&seawall_vmm::Injection> for Injection {
                 InjectionMethod::VcpuEvents => "vcpu-events",
                 InjectionMethod::VcpuEventsAndRegisters => "vcpu-events+registers",
                 InjectionMethod::Registers => "registers",
+                InjectionMethod::SError => "serror",
             },
             esr: injection.esr.map(seawall_arm64::Esr::bits),
             result: if injection.error.is_none() { "ok" } else { "error" },
@@ -291,82 +293,96 @@ fn time(time: SystemTime) -> String {
     humantime::format_rfc3339_millis(time).to_string()
 }
 
+/// The version of the events' shapes.
+const SCHEMA_VERSION: u8 = 1;
+
+/// A failure whose abort waits, as the event that told of it; the clocks are not kept.
+pub(crate) fn pending_failure(seq: u64, failure: &MemoryFailure) -> NativeEvent {
+    memory_failure(count(seq), String::new(), 0, failure)
+}
+
+fn memory_failure(seq: i64, time: String, monotonic_ns: u64, failure: &MemoryFailure) -> NativeEvent {
+    let consumer = failure.error.consumer;
+    NativeEvent::MemoryFailure {
+        schema_version: SCHEMA_VERSION,
+        seq,
+        time,
+        monotonic_ns,
+        backend: match failure.backend {
+            BackendKind::Kvm => "kvm",
+            BackendKind::Simulated => "simulated",
+        },
+        vcpu: Some(failure.error.vcpu),
+        source: source(failure.source),
+        severity: match failure.severity {
+            Severity::Recoverable => "recoverable",
+            Severity::Fatal => "fatal",
+        },
+        abort: failure.error.esr().and_then(abort),
+        signal: match failure.error.report {
+            ErrorReport::Sea { .. } => None,
+            ErrorReport::Signal { lsb } => Some(Signal {
+                code: "BUS_MCEERR_AR",
+                lsb,
+            }),
+        },
+        gva: failure.error.gva().map(seawall_arm64::Gva::bits),
+        gpa: failure.error.gpa.map(seawall_arm64::Gpa::bits),
+        consumer: Some(Consumer {
+            mode: match consumer.mode() {
+                ConsumerMode::User => "user",
+                ConsumerMode::Kernel => "kernel",
+            },
+            pc: consumer.pc.bits(),
+            pstate: consumer.pstate.bits(),
+        }),
+        page: failure.page.map(|hit| Page {
+            gpa: hit.page.gpa.bits(),
+            size: count(hit.page.size),
+            first: hit.first,
+            hits: count(hit.page.hits),
+            state: state(hit.page.state),
+        }),
+        recipient: "guest",
+        action: match failure.action {
+            FailureAction::Inject => "inject",
+            FailureAction::InjectSError(_) => "inject-serror",
+            FailureAction::Pause => "pause",
+            FailureAction::Stop => "stop",
+        },
+        flags: Flags {
+            action_required: true,
+            recursive: failure.recursive,
+        },
+        decided_by: match failure.decided_by {
+            DecidedBy::Policy => "policy",
+            DecidedBy::Decide => "decide",
+        },
+        reason: failure.reason.to_string(),
+        quarantine: failure.quarantine.map(|quarantine| Quarantine {
+            method: match quarantine.method {
+                QuarantineMethod::Userfaultfd => "userfaultfd",
+                QuarantineMethod::Hwpoison => "hwpoison",
+            },
+            granule: count(quarantine.granule),
+        }),
+        notified: None,
+        deferral: None,
+        injection: failure.injection.as_ref().map(Injection::from),
+        ledger: LedgerTotals {
+            distinct_pages: count(failure.ledger.distinct_pages),
+            total: count(failure.ledger.failures),
+        },
+    }
+}
+
 pub(crate) fn event(event: Event) -> NativeEvent {
-    let schema_version = 1;
+    let schema_version = SCHEMA_VERSION;
     let seq = count(event.seq);
     let monotonic_ns = u64::try_from(event.monotonic.as_nanos()).unwrap_or(u64::MAX);
     let time = time(event.time);
     match event.kind {
-        EventKind::MemoryFailure(failure) => {
-            let consumer = failure.error.consumer;
-            NativeEvent::MemoryFailure {
-                schema_version,
-                seq,
-                time,
-                monotonic_ns,
-                backend: match failure.backend {
-                    BackendKind::Kvm => "kvm",
-                    BackendKind::Simulated => "simulated",
-                },
-                vcpu: Some(failure.error.vcpu),
-                source: source(failure.source),
-                severity: match failure.severity {
-                    Severity::Recoverable => "recoverable",
-                    Severity::Fatal => "fatal",
-                },
-                abort: failure.error.esr().and_then(abort),
-                signal: match failure.error.report {
-                    ErrorReport::Sea { .. } => None,
-                    ErrorReport::Signal { lsb } => Some(Signal {
-                        code: "BUS_MCEERR_AR",
-                        lsb,
-                    }),
-                },
-                gva: failure.error.gva().map(seawall_arm64::Gva::bits),
-                gpa: failure.error.gpa.map(seawall_arm64::Gpa::bits),
-                consumer: Some(Consumer {
-                    mode: match consumer.mode() {
-                        ConsumerMode::User => "user",
-                        ConsumerMode::Kernel => "kernel",
-                    },
-                    pc: consumer.pc.bits(),
-                    pstate: consumer.pstate.bits(),
-                }),
-                page: failure.page.map(|hit| Page {
-                    gpa: hit.page.gpa.bits(),
-                    size: count(hit.page.size),
-                    first: hit.first,
-                    hits: count(hit.page.hits),
-                    state: state(hit.page.state),
-                }),
-                recipient: "guest",
-                action: match failure.action {
-                    FailureAction::Inject => "inject",
-                    FailureAction::Pause => "pause",
-                    FailureAction::Stop => "stop",
-                },
-                flags: Flags {
-                    action_required: true,
-                    recursive: failure.recursive,
-                },
-                decided_by: "policy",
-                reason: failure.reason.to_string(),
-                quarantine: failure.quarantine.map(|quarantine| Quarantine {
-                    method: match quarantine.method {
-                        QuarantineMethod::Userfaultfd => "userfaultfd",
-                        QuarantineMethod::Hwpoison => "hwpoison",
-                    },
-                    granule: count(quarantine.granule),
-                }),
-                notified: None,
-                deferral: None,
-                injection: failure.injection.as_ref().map(Injection::from),
-                ledger: LedgerTotals {
-                    distinct_pages: count(failure.ledger.distinct_pages),
-                    total: count(failure.ledger.failures),
-                },
-            }
-        }
+        EventKind::MemoryFailure(failure) => memory_failure(seq, time, monotonic_ns, &failure),
         EventKind::StateChanged { from, to } => NativeEvent::StateChanged {
             schema_version,
             seq,

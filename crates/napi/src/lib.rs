@@ -12,6 +12,7 @@
 // Under `cfg(test)` the macros register nothing, so that everything looks unused. This crate has no tests of its own.
 #![cfg_attr(test, allow(dead_code))]
 
+mod decision;
 mod error;
 mod esr;
 mod event;

@@ -6,12 +6,12 @@ use napi::bindgen_prelude::{BigInt, Buffer, Either, Function, Object, Uint8Array
 use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
 use napi::{Env, Result, Status};
 use napi_derive::napi;
-use seawall_vmm::sea::Fidelity;
 use seawall_vmm::{Reply, Vm, VmError};
 
+use crate::decision::{NativeAbortRequest, NativeDecision};
 use crate::error::NativeError;
 use crate::esr::word;
-use crate::event::{Injection, NativeEvent, NativeExit, PoisonedPage, event};
+use crate::event::{Injection, NativeEvent, NativeExit, PoisonedPage, event, pending_failure};
 use crate::options::{NativeVmOptions, options};
 use crate::registry;
 
@@ -117,9 +117,10 @@ impl NativeVm {
     }
 
     #[napi(catch_unwind, ts_return_type = "Promise<null | NativeError>")]
-    pub fn resume<'env>(&self, env: &'env Env) -> Result<Object<'env>> {
+    pub fn resume<'env>(&self, env: &'env Env, decisions: Vec<NativeDecision>) -> Result<Object<'env>> {
         let (settle, promise) = promise(env, |()| napi::bindgen_prelude::Null)?;
-        self.vm.resume(settle);
+        let decisions = decisions.into_iter().map(NativeDecision::into_entry).collect();
+        self.vm.resume(decisions, settle);
         Ok(promise)
     }
 
@@ -166,17 +167,34 @@ impl NativeVm {
         Ok(promise)
     }
 
-    /// `restored` is the fidelity: true for what the processor reported, false for what the kernel writes by itself.
     #[napi(catch_unwind, ts_return_type = "Promise<Injection | NativeError>")]
-    pub fn inject_data_abort<'env>(&self, env: &'env Env, vcpu: u32, restored: bool) -> Result<Object<'env>> {
+    pub fn inject_abort<'env>(
+        &self,
+        env: &'env Env,
+        vcpu: u32,
+        request: NativeAbortRequest,
+    ) -> Result<Object<'env>> {
         let (settle, promise) = promise(env, |injection| Injection::from(&injection))?;
-        let fidelity = if restored {
-            Fidelity::Restored
-        } else {
-            Fidelity::Kvm
-        };
-        self.vm.inject_data_abort(vcpu, fidelity, settle);
+        self.vm.inject_abort(vcpu, request.into(), settle);
         Ok(promise)
+    }
+
+    #[napi(catch_unwind, ts_return_type = "Promise<Injection | NativeError>")]
+    pub fn inject_serror<'env>(&self, env: &'env Env, vcpu: u32, iss: Option<u32>) -> Result<Object<'env>> {
+        let (settle, promise) = promise(env, |injection| Injection::from(&injection))?;
+        self.vm.inject_serror(vcpu, iss, settle);
+        Ok(promise)
+    }
+
+    /// The failures whose abort waits, as the events that told of them.
+    #[napi(catch_unwind)]
+    #[must_use]
+    pub fn pending_failures(&self) -> Vec<NativeEvent> {
+        let pending = self.vm.pending_failures();
+        pending
+            .iter()
+            .map(|(seq, failure)| pending_failure(*seq, failure))
+            .collect()
     }
 
     #[napi(getter, catch_unwind)]

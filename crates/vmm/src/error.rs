@@ -113,6 +113,18 @@ pub enum VmError {
         /// The name.
         name: String,
     },
+    /// A decision is about a failure that does not wait.
+    #[error("Expected the number of a failure that waits for decisions but received {failure}")]
+    NoSuchFailure {
+        /// The number.
+        failure: u64,
+    },
+    /// What was decided, or left open, must not be done to an error that nobody can contain.
+    #[error("Expected pause or stop, or an ISS of 25 bits, for the decision about failure {failure}")]
+    DecisionNotAllowed {
+        /// The number of the failure's event.
+        failure: u64,
+    },
     /// The range is not guest RAM.
     #[error(
         "Expected a range of guest RAM ({base:#x}, {size:#x} bytes) but received {len:#x} bytes at {gpa:#x}"
@@ -275,6 +287,8 @@ impl VmError {
             Self::InvalidMemory { .. }
             | Self::InvalidVcpus { .. }
             | Self::ScriptForMissingVcpu { .. }
+            | Self::NoSuchFailure { .. }
+            | Self::DecisionNotAllowed { .. }
             | Self::NoSuchVcpu { .. }
             | Self::NoSuchRegister { .. } => "ERR_INVALID_OPTION",
             Self::UnreadableImage { .. }

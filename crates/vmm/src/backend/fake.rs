@@ -237,5 +237,6 @@ pub(crate) fn context(recoverable: RecoverablePolicy, outbox: Arc<Outbox>) -> Ru
         quarantine: Box::new(SimulatedQuarantine::default()),
         granule: Granule::PAGE,
         outbox,
+        pending: Mutex::default(),
     }
 }

@@ -91,6 +91,8 @@ pub struct MemoryFailure {
     pub page: Option<PageHit>,
     /// What was done.
     pub action: FailureAction,
+    /// Who decided.
+    pub decided_by: DecidedBy,
     /// Why.
     pub reason: VerdictReason,
     /// Whether the vCPU had not left the last abort's handler: the same instruction and page again.
@@ -101,6 +103,15 @@ pub struct MemoryFailure {
     pub injection: Option<Injection>,
     /// The sums of the ledger, with this failure counted.
     pub ledger: LedgerTotals,
+}
+
+/// Who decided what to do with a memory error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DecidedBy {
+    /// The policy.
+    Policy,
+    /// The owner of the virtual machine.
+    Decide,
 }
 
 /// How further accesses are kept off a lost page.
@@ -138,7 +149,9 @@ impl Injection {
     pub(crate) const fn entered(&self) -> bool {
         match (&self.error, self.method) {
             (None, _) | (Some(_), InjectionMethod::VcpuEventsAndRegisters) => true,
-            (Some(_), InjectionMethod::VcpuEvents | InjectionMethod::Registers) => false,
+            (Some(_), InjectionMethod::VcpuEvents | InjectionMethod::Registers | InjectionMethod::SError) => {
+                false
+            }
         }
     }
 }
@@ -152,6 +165,8 @@ pub enum InjectionMethod {
     VcpuEventsAndRegisters,
     /// `KVM_SET_ONE_REG` alone: the whole exception entry.
     Registers,
+    /// An SError, by `KVM_SET_VCPU_EVENTS`.
+    SError,
 }
 
 /// An access to a guest-physical address that no device claims.

@@ -69,9 +69,9 @@ impl Outbox {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Numbers and keeps an event; where there is no room, the oldest goes.
-    pub(crate) fn push(&self, kind: EventKind) {
-        {
+    /// Numbers and keeps an event, and returns its number; where there is no room, the oldest goes.
+    pub(crate) fn push(&self, kind: EventKind) -> u64 {
+        let seq = {
             let mut queue = self.lock();
             // Numbered under the lock, so that the order of numbers is the order of events.
             queue.next_seq += 1;
@@ -89,8 +89,10 @@ impl Outbox {
                 queue.lost = Some((from, oldest.seq));
             }
             queue.events.push_back(event);
-        }
+            queue.next_seq
+        };
         self.wake();
+        seq
     }
 
     /// Keeps console output; where there is no room, the oldest bytes go.

@@ -4,12 +4,14 @@
 //! MemoryError ── Ledger::record ──> PageHit ── decide(error, history, policy) ──> Verdict ── plan ──> InjectionPlan
 //! ```
 
+mod decision;
 mod injection;
 mod ledger;
 mod memory_error;
 mod policy;
 
-pub use injection::{Fidelity, InjectionPlan, plan};
+pub use decision::Decision;
+pub use injection::{AbortRequest, Access, BARE_DATA_ABORT, Fidelity, InjectionPlan, plan, plan_request};
 pub use ledger::{Granule, Ledger, LedgerTotals, PageHit, PageState, PoisonedPage};
 pub use memory_error::{Consumer, ConsumerMode, ErrorReport, FailureSource, MemoryError};
 pub use policy::{

@@ -75,6 +75,8 @@ pub enum Severity {
 pub enum FailureAction {
     /// Inject the abort.
     Inject,
+    /// Inject an SError, with an ISS where the host has FEAT_RAS.
+    InjectSError(Option<u32>),
     /// Pause the virtual machine.
     Pause,
     /// Stop the virtual machine.
@@ -121,6 +123,11 @@ pub enum VerdictReason {
         /// How often, in a row.
         injections: u32,
     },
+    /// The abort waited while the VM was paused.
+    Resumed {
+        /// The number of the event that said so.
+        failure: u64,
+    },
     /// The guest has lost too many pages.
     Threshold {
         /// How many.
@@ -144,6 +151,9 @@ impl fmt::Display for VerdictReason {
                     f,
                     "the guest's kernel got this abort {injections} times in a row and touched the page again"
                 )
+            }
+            Self::Resumed { failure } => {
+                write!(f, "the abort of event {failure} waited while the VM was paused")
             }
             Self::Threshold { distinct_pages } => {
                 write!(f, "the guest has lost {distinct_pages} different pages")

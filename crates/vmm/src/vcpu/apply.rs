@@ -34,12 +34,26 @@ pub(crate) fn inject(vcpu: &mut dyn VcpuBackend, plan: &InjectionPlan) -> Inject
     }
 }
 
+/// Injects an SError. The guest takes it at once, or when it unmasks it.
+pub(crate) fn inject_serror(vcpu: &mut dyn VcpuBackend, iss: Option<u32>) -> Injection {
+    let error = vcpu.set_events(VcpuEvents::SError { iss }).err();
+    Injection {
+        method: InjectionMethod::SError,
+        esr: None,
+        error: error.map(InjectionError::from),
+    }
+}
+
 /// ESR_ELx.FnV: FAR_ELx is not valid (Arm ARM, ESR_ELx, ISS encoding of aborts).
 const FNV: u64 = 1 << 10;
 
 type Failed = (InjectionMethod, InjectionError);
 
 fn try_inject(vcpu: &mut dyn VcpuBackend, plan: &InjectionPlan) -> Result<(InjectionMethod, Esr), Failed> {
+    if !plan.after_access {
+        // The address the kernel would use is that of some access before.
+        return enter_by_registers(vcpu, plan).map_err(|error| (InjectionMethod::Registers, error));
+    }
     let by_events = |error: KvmError| (InjectionMethod::VcpuEvents, InjectionError::from(error));
     let saved = vcpu.get_register(RegId::ESR_EL1).map_err(by_events)?;
     vcpu.set_register(RegId::ESR_EL1, SENTINEL).map_err(by_events)?;
@@ -65,12 +79,16 @@ fn finish_by_registers(
     plan: &InjectionPlan,
     found: Esr,
 ) -> Result<(InjectionMethod, Esr), InjectionError> {
-    if plan.fidelity == Fidelity::Kvm || (found == plan.abort.esr && plan.abort.far == FarUpdate::Keep) {
+    let as_kernel = plan.fidelity == Fidelity::Kvm && plan.abort.far == FarUpdate::Keep;
+    let complete = found == plan.abort.esr && plan.abort.far == FarUpdate::Keep;
+    if complete || (as_kernel && found.exception_class() == plan.abort.esr.exception_class()) {
         return Ok((InjectionMethod::VcpuEvents, found));
     }
     vcpu.set_register(RegId::ESR_EL1, plan.abort.esr.bits())?;
-    if plan.abort.far == FarUpdate::Zero {
-        vcpu.set_register(RegId::FAR_EL1, 0)?;
+    match plan.abort.far {
+        FarUpdate::Keep => {}
+        FarUpdate::Zero => vcpu.set_register(RegId::FAR_EL1, 0)?,
+        FarUpdate::Write(far) => vcpu.set_register(RegId::FAR_EL1, far.bits())?,
     }
     verify(vcpu, plan.abort.esr)?;
     Ok((InjectionMethod::VcpuEventsAndRegisters, plan.abort.esr))

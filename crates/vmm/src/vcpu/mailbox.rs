@@ -1,13 +1,14 @@
 //! How other threads speak to a vCPU's thread.
 
 use std::collections::VecDeque;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use seawall_kvm::RegId;
 
 use crate::error::VmError;
 use crate::event::Injection;
-use crate::sea::Fidelity;
+use crate::sea::AbortRequest;
+use crate::vcpu::run_loop::Decisions;
 use crate::vm::Reply;
 
 /// Something to do on a parked vCPU.
@@ -16,14 +17,16 @@ pub(crate) enum VcpuCommand {
     GetRegister(RegId, Reply<u64>),
     /// Write a register.
     SetRegister(RegId, u64, Reply<()>),
-    /// Inject a data abort by hand.
-    InjectDataAbort(Fidelity, Reply<Injection>),
+    /// Inject an abort by hand.
+    InjectAbort(AbortRequest, Reply<Injection>),
+    /// Inject an SError by hand.
+    InjectSError(Option<u32>, Reply<Injection>),
 }
 
 /// What a vCPU's thread is to do next.
 #[derive(Default)]
 struct Requests {
-    run: bool,
+    run: Option<Arc<Decisions>>,
     park: bool,
     quit: bool,
     commands: VecDeque<VcpuCommand>,
@@ -32,7 +35,7 @@ struct Requests {
 /// What a parked vCPU is to do.
 pub(crate) enum Wakeup {
     Command(VcpuCommand),
-    Run,
+    Run(Arc<Decisions>),
     Quit,
 }
 
@@ -49,9 +52,9 @@ impl Mailbox {
     }
 
     /// Lets a parked vCPU run. Whoever calls it has seen it park.
-    pub(crate) fn request_run(&self) {
+    pub(crate) fn request_run(&self, decisions: Arc<Decisions>) {
         let mut requests = self.lock();
-        requests.run = true;
+        requests.run = Some(decisions);
         requests.park = false;
         self.changed.notify_all();
     }
@@ -92,8 +95,8 @@ impl Mailbox {
             if requests.quit {
                 return Wakeup::Quit;
             }
-            if std::mem::take(&mut requests.run) {
-                return Wakeup::Run;
+            if let Some(decisions) = requests.run.take() {
+                return Wakeup::Run(decisions);
             }
             requests = self
                 .changed
@@ -115,7 +118,8 @@ impl VcpuCommand {
         match self {
             Self::GetRegister(_, reply) => reply(Err(error)),
             Self::SetRegister(_, _, reply) => reply(Err(error)),
-            Self::InjectDataAbort(_, reply) => reply(Err(error)),
+            Self::InjectAbort(_, reply) => reply(Err(error)),
+            Self::InjectSError(_, reply) => reply(Err(error)),
         }
     }
 }
@@ -138,7 +142,7 @@ mod tests {
                 "command"
             }
             Wakeup::Command(_) => "another command",
-            Wakeup::Run => "run",
+            Wakeup::Run(_) => "run",
             Wakeup::Quit => "quit",
         }
     }
@@ -148,7 +152,7 @@ mod tests {
         let mailbox = Mailbox::default();
         let (order, done) = mpsc::channel();
         mailbox.send(command(&order, 1));
-        mailbox.request_run();
+        mailbox.request_run(Arc::default());
         mailbox.send(command(&order, 2));
         assert_eq!(
             [next(&mailbox), next(&mailbox), next(&mailbox)],
@@ -161,7 +165,7 @@ mod tests {
     fn commands_are_answered_before_a_quit_and_a_quit_beats_a_run() {
         let mailbox = Mailbox::default();
         let (order, done) = mpsc::channel();
-        mailbox.request_run();
+        mailbox.request_run(Arc::default());
         mailbox.request_quit();
         mailbox.send(command(&order, 1));
         assert_eq!(
@@ -174,8 +178,8 @@ mod tests {
     #[test]
     fn one_request_is_one_run() {
         let mailbox = Arc::new(Mailbox::default());
-        mailbox.request_run();
-        mailbox.request_run();
+        mailbox.request_run(Arc::default());
+        mailbox.request_run(Arc::default());
         assert_eq!(next(&mailbox), "run");
         let waiting = Arc::clone(&mailbox);
         let waiter = std::thread::spawn(move || next(&waiting));
@@ -189,7 +193,7 @@ mod tests {
         let mailbox = Mailbox::default();
         mailbox.request_park();
         assert!(mailbox.park_requested());
-        mailbox.request_run();
+        mailbox.request_run(Arc::default());
         assert!(!mailbox.park_requested());
         mailbox.request_park();
         assert!(mailbox.park_requested());
@@ -199,7 +203,7 @@ mod tests {
     #[test]
     fn a_quit_makes_a_running_vcpu_park() {
         let mailbox = Mailbox::default();
-        mailbox.request_run();
+        mailbox.request_run(Arc::default());
         assert_eq!(next(&mailbox), "run");
         mailbox.request_quit();
         assert!(mailbox.park_requested());

@@ -5,19 +5,19 @@
 
 use std::time::SystemTime;
 
-use seawall_arm64::{Gpa, Gva, Pstate};
+use seawall_arm64::{AbortKind, Gpa, Gva, Pstate};
 use seawall_kvm::{KvmError, MemoryErrorSignal, RegId, SeaExit};
 
 use crate::backend::VcpuBackend;
 use crate::error::VmError;
-use crate::event::{EventKind, Injection, MemoryFailure, QuarantineMethod, QuarantineReport};
-use crate::memory_layout::RAM_BASE;
+use crate::event::{DecidedBy, EventKind, Injection, MemoryFailure, QuarantineMethod, QuarantineReport};
+use crate::memory_layout::{PAGE_SIZE, RAM_BASE};
 use crate::sea::{
-    self, Consumer, ErrorReport, FailureAction, FailureSource, Fidelity, Granule, History, LedgerTotals,
-    MemoryError, PageHit, PageState,
+    self, AbortRequest, Access, BARE_DATA_ABORT, Consumer, Decision, ErrorReport, FailureAction,
+    FailureSource, Fidelity, Granule, History, LedgerTotals, MemoryError, PageHit, PageState, VerdictReason,
 };
-use crate::vcpu::apply::inject;
-use crate::vcpu::run_loop::{BARE_DATA_ABORT, LastExit, ParkReason, RunContext, VcpuPosition};
+use crate::vcpu::apply::{inject, inject_serror};
+use crate::vcpu::run_loop::{Decisions, LastExit, ParkReason, RunContext, VcpuPosition};
 
 /// The aborts of one page at one instruction, injected in a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,10 +36,10 @@ impl VcpuPosition {
         vcpu: &mut dyn VcpuBackend,
         context: &RunContext,
     ) -> Option<ParkReason> {
-        self.last_exit = LastExit::Access {
+        self.last_exit = LastExit::Access(Access {
             esr: sea.esr,
             gva: sea.gva,
-        };
+        });
         let report = ErrorReport::Sea {
             esr: sea.esr,
             gva: sea.gva,
@@ -55,10 +55,10 @@ impl VcpuPosition {
         vcpu: &mut dyn VcpuBackend,
         context: &RunContext,
     ) -> Option<ParkReason> {
-        self.last_exit = LastExit::Access {
+        self.last_exit = LastExit::Access(Access {
             esr: BARE_DATA_ABORT,
             gva: None,
-        };
+        });
         let report = ErrorReport::Signal { lsb: signal.lsb };
         let gpa = Gpa::from_bits(RAM_BASE + signal.offset);
         self.memory_failure(index, report, Some(gpa), vcpu, context)
@@ -89,31 +89,31 @@ impl VcpuPosition {
             None => hit,
         });
 
-        let streak = self.streak(&error, page);
+        let streak = self.streak(&error);
         let history = History {
             distinct_pages: recorded.totals.distinct_pages,
             first: page.is_some_and(|hit| hit.first),
             same_fault: streak.injections,
         };
         let verdict = sea::decide(&error, &history, &context.policy);
-        let injection = (verdict.action == FailureAction::Inject)
-            .then(|| self.inject_for(&error, consumer.pstate, streak, vcpu));
-        let failed = injection.as_ref().and_then(|injection| injection.error.clone());
-        context
+        let mut failure = MemoryFailure {
+            backend: context.backend,
+            source: recorded.source,
+            error,
+            severity: verdict.severity,
+            page,
+            action: verdict.action,
+            decided_by: DecidedBy::Policy,
+            reason: verdict.reason,
+            recursive: streak.injections > 0,
+            quarantine,
+            injection: None,
+            ledger: recorded.totals,
+        };
+        let reason = self.carry_out(index, &mut failure, None, vcpu);
+        let seq = context
             .outbox
-            .push(EventKind::MemoryFailure(Box::new(MemoryFailure {
-                backend: context.backend,
-                source: recorded.source,
-                error,
-                severity: verdict.severity,
-                page,
-                action: verdict.action,
-                reason: verdict.reason,
-                recursive: streak.injections > 0,
-                quarantine,
-                injection,
-                ledger: recorded.totals,
-            })));
+            .push(EventKind::MemoryFailure(Box::new(failure.clone())));
         if let Some(threshold) = verdict.threshold {
             let distinct_pages = recorded.totals.distinct_pages;
             let action = threshold.action;
@@ -122,23 +122,41 @@ impl VcpuPosition {
                 action,
             });
         }
-        match (verdict.action, failed) {
-            (FailureAction::Inject, None) => None,
-            // Going back into the guest would consume the error again, for ever.
-            (FailureAction::Inject, Some(source)) => Some(ParkReason::Failed(VmError::InjectionFailed {
-                vcpu: index,
-                source,
-            })),
-            (action @ (FailureAction::Pause | FailureAction::Stop), _) => {
-                self.pending = Some(error);
-                Some(ParkReason::MemoryFailure(action))
+        if failure.injection.is_none() {
+            context.pending().insert(seq, failure.clone());
+            self.pending = Some(PendingFailure { seq, failure });
+        }
+        reason
+    }
+
+    /// Does what was decided, on this thread. `None`: the vCPU runs on.
+    fn carry_out(
+        &mut self,
+        index: u32,
+        failure: &mut MemoryFailure,
+        kind: Option<AbortKind>,
+        vcpu: &mut dyn VcpuBackend,
+    ) -> Option<ParkReason> {
+        let injection = match failure.action {
+            FailureAction::Inject => self.inject_for(&failure.error, kind, vcpu),
+            FailureAction::InjectSError(iss) => Ok(inject_serror(vcpu, iss)),
+            FailureAction::Pause => return Some(ParkReason::MemoryErrorPauses),
+            FailureAction::Stop => return Some(ParkReason::MemoryErrorStops),
+        };
+        match injection {
+            Err(error) => Some(ParkReason::Failed(error.into())),
+            Ok(injection) => {
+                let failed = injection.error.clone();
+                failure.injection = Some(injection);
+                // Going back into the guest would consume the error again, for ever.
+                failed.map(|source| ParkReason::Failed(VmError::InjectionFailed { vcpu: index, source }))
             }
         }
     }
 
     /// The row of aborts that this error would go on with.
-    fn streak(&self, error: &MemoryError, page: Option<PageHit>) -> Streak {
-        let (pc, page) = (error.consumer.pc, page.map(|hit| hit.page.gpa));
+    fn streak(&self, error: &MemoryError) -> Streak {
+        let (pc, page) = (error.consumer.pc, error.gpa.map(|gpa| gpa.page(PAGE_SIZE)));
         match self.streak {
             Some(streak) if (streak.pc, streak.page) == (pc, page) => streak,
             _ => Streak {
@@ -152,39 +170,66 @@ impl VcpuPosition {
     fn inject_for(
         &mut self,
         error: &MemoryError,
-        interrupted: Pstate,
-        streak: Streak,
+        kind: Option<AbortKind>,
         vcpu: &mut dyn VcpuBackend,
-    ) -> Injection {
-        let esr = error.esr().unwrap_or(BARE_DATA_ABORT);
-        let injection = inject(
-            vcpu,
-            &sea::plan(esr, error.gva(), interrupted, Fidelity::Restored),
-        );
+    ) -> Result<Injection, KvmError> {
+        // Not the consumer's: while the VM was paused somebody may have written the registers.
+        let interrupted = Pstate::from_bits(vcpu.get_register(RegId::PSTATE)?);
+        let access = Access {
+            esr: error.esr().unwrap_or(BARE_DATA_ABORT),
+            gva: error.gva(),
+        };
+        let plan = match kind {
+            None => sea::plan(access, interrupted, Fidelity::Restored),
+            Some(kind) => sea::plan_request(&AbortRequest::of_kind(kind), Some(access), interrupted),
+        };
+        let injection = inject(vcpu, &plan);
+        let streak = self.streak(error);
         let injections = streak.injections.saturating_add(1);
         self.streak = injection.entered().then_some(Streak { injections, ..streak });
-        injection
+        Ok(injection)
     }
 
-    /// Injects the abort that waited while the VM was paused.
-    pub(super) fn inject_pending(
+    /// Does what was decided about the failure that waits, if one does, and says so in an event of its own.
+    pub(super) fn settle_pending(
         &mut self,
         index: u32,
-        error: &MemoryError,
         vcpu: &mut dyn VcpuBackend,
         context: &RunContext,
-    ) -> Result<(), VmError> {
-        // Not the consumer's: somebody may have written the registers since.
-        let pstate = Pstate::from_bits(vcpu.get_register(RegId::PSTATE)?);
-        let page = error
-            .gpa
-            .and_then(|gpa| context.ledger().lost(gpa.bits(), 1).copied());
-        let streak = self.streak(error, page.map(|page| PageHit { page, first: false }));
-        match self.inject_for(error, pstate, streak, vcpu).error {
-            Some(source) => Err(VmError::InjectionFailed { vcpu: index, source }),
-            None => Ok(()),
+        decisions: &Decisions,
+    ) -> Option<ParkReason> {
+        let PendingFailure { seq, mut failure } = self.pending.take()?;
+        let decision = decisions.get(&seq).copied();
+        let (action, kind) = match decision {
+            None => (FailureAction::Inject, None),
+            Some(Decision::Inject(kind)) => (FailureAction::Inject, kind),
+            Some(Decision::InjectSError(iss)) => (FailureAction::InjectSError(iss), None),
+            Some(Decision::Pause) => (FailureAction::Pause, None),
+            Some(Decision::Stop) => (FailureAction::Stop, None),
+        };
+        if action == FailureAction::Pause {
+            // It was told that it waits, and goes on waiting.
+            self.pending = Some(PendingFailure { seq, failure });
+            return Some(ParkReason::MemoryErrorPauses);
         }
+        failure.action = action;
+        failure.reason = VerdictReason::Resumed { failure: seq };
+        if decision.is_some() {
+            failure.decided_by = DecidedBy::Decide;
+        }
+        let reason = self.carry_out(index, &mut failure, kind, vcpu);
+        context.pending().remove(&seq);
+        context.outbox.push(EventKind::MemoryFailure(Box::new(failure)));
+        reason
     }
+}
+
+/// A failure whose abort waits.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct PendingFailure {
+    /// The number of its event.
+    pub(super) seq: u64,
+    pub(super) failure: MemoryFailure,
 }
 
 /// What the ledger said of an error.

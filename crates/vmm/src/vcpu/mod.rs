@@ -14,5 +14,5 @@ mod run_loop;
 mod thread;
 
 pub(crate) use mailbox::VcpuCommand;
-pub(crate) use run_loop::{ParkReason, RunContext};
+pub(crate) use run_loop::{Decisions, ParkReason, RunContext};
 pub(crate) use thread::{VcpuThread, spawn};

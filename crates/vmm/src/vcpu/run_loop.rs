@@ -1,19 +1,22 @@
 //! Running a vCPU until it parks, and everything that happens in between on its own thread.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use seawall_arm64::{Esr, Gpa, Gva, Pstate};
+use seawall_arm64::{AbortKind, Esr, Gpa, Pstate};
 use seawall_kvm::{RegId, SystemEventKind, VcpuEntry, VcpuExit};
 
 use crate::backend::{PageQuarantine, VcpuBackend};
 use crate::devices::Bus;
 use crate::error::{UnhandledExit, VmError};
-use crate::event::{AccessKind, EventKind, Injection, Outbox, UnclaimedAccess};
+use crate::event::{AccessKind, EventKind, Injection, MemoryFailure, Outbox, UnclaimedAccess};
 use crate::options::BackendKind;
-use crate::sea::{self, FailureAction, Fidelity, Granule, Ledger, MemoryError, MemoryFailurePolicy};
-use crate::vcpu::apply::inject;
+use crate::sea::{
+    self, AbortRequest, Access, BARE_DATA_ABORT, Decision, Fidelity, Granule, Ledger, MemoryFailurePolicy,
+};
+use crate::vcpu::apply::{inject, inject_serror};
 use crate::vcpu::mailbox::Mailbox;
-use crate::vcpu::memory_failure::Streak;
+use crate::vcpu::memory_failure::{PendingFailure, Streak};
 
 /// What a vCPU's thread needs to know of its virtual machine.
 #[derive(Debug)]
@@ -26,6 +29,8 @@ pub(crate) struct RunContext {
     /// What a lost page takes with it where nobody says more: the host's page size.
     pub(crate) granule: Granule,
     pub(crate) outbox: Arc<Outbox>,
+    /// The failures whose abort waits, by the number of their event.
+    pub(crate) pending: Mutex<BTreeMap<u64, MemoryFailure>>,
 }
 
 impl RunContext {
@@ -35,13 +40,25 @@ impl RunContext {
     }
 }
 
+impl RunContext {
+    /// The failures whose abort waits.
+    pub(crate) fn pending(&self) -> MutexGuard<'_, BTreeMap<u64, MemoryFailure>> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What to do with failures that wait, by the number of their event; the others are injected.
+pub(crate) type Decisions = BTreeMap<u64, Decision>;
+
 /// Why a vCPU parked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum ParkReason {
     /// Somebody asked it to.
     Requested,
-    /// A memory error that the policy does not inject. The abort waits for a resume.
-    MemoryFailure(FailureAction),
+    /// A memory error pauses the VM. The abort waits for a resume.
+    MemoryErrorPauses,
+    /// A memory error stops the VM.
+    MemoryErrorStops,
     /// The guest ended by PSCI, or crashed.
     SystemEvent(SystemEventKind),
     /// It cannot go on.
@@ -54,7 +71,7 @@ pub(crate) struct VcpuPosition {
     /// What goes into the next run.
     entry: VcpuEntry,
     /// The error whose abort was neither injected nor decided otherwise.
-    pub(super) pending: Option<MemoryError>,
+    pub(super) pending: Option<PendingFailure>,
     pub(super) last_exit: LastExit,
     /// The aborts injected last: the same instruction and page again means that the handler did not help.
     pub(super) streak: Option<Streak>,
@@ -66,25 +83,24 @@ pub(super) enum LastExit {
     /// It never ran, or was kicked: there is no access an abort could belong to.
     #[default]
     None,
-    /// An access: MMIO, NISV, LDST64B or SEA. The kernel knows its address.
-    Access { esr: Esr, gva: Option<Gva> },
+    /// An access: MMIO, NISV, LDST64B, SEA or one that raised a signal. The kernel knows its address.
+    Access(Access),
     /// A hypercall, PSCI, or something else after which no abort can be taken.
     Other(&'static str),
 }
 
 impl VcpuPosition {
-    /// Runs the vCPU until it parks. An abort that waited is injected first.
+    /// Runs the vCPU until it parks. An abort that waits is settled first, as `decisions` say.
     pub(super) fn run(
         &mut self,
         index: u32,
         vcpu: &mut dyn VcpuBackend,
         context: &RunContext,
         mailbox: &Mailbox,
+        decisions: &Decisions,
     ) -> ParkReason {
-        if let Some(error) = self.pending.take()
-            && let Err(error) = self.inject_pending(index, &error, vcpu, context)
-        {
-            return ParkReason::Failed(error);
+        if let Some(reason) = self.settle_pending(index, vcpu, context, decisions) {
+            return reason;
         }
         loop {
             // From here on the last exit is history, also where no other follows it.
@@ -180,12 +196,13 @@ impl VcpuPosition {
         context: &RunContext,
     ) -> Option<ParkReason> {
         let esr = Esr::from_bits(BARE_DATA_ABORT.bits() | if write == Some(true) { ISS_WNR } else { 0 });
-        self.last_exit = LastExit::Access { esr, gva: None };
+        let access = Access { esr, gva: None };
+        self.last_exit = LastExit::Access(access);
         let pstate = match vcpu.get_register(RegId::PSTATE) {
             Ok(pstate) => Pstate::from_bits(pstate),
             Err(error) => return Some(ParkReason::Failed(error.into())),
         };
-        let injection = inject(vcpu, &sea::plan(esr, None, pstate, Fidelity::Restored));
+        let injection = inject(vcpu, &sea::plan(access, pstate, Fidelity::Restored));
         context.outbox.push(EventKind::UnclaimedAccess(UnclaimedAccess {
             vcpu: index,
             kind,
@@ -197,35 +214,49 @@ impl VcpuPosition {
             .map(|source| ParkReason::Failed(VmError::InjectionFailed { vcpu: index, source }))
     }
 
-    /// Injects a data abort because somebody asked. It takes the place of an abort that waits.
+    /// Injects an abort because somebody asked. It takes the place of an abort that waits.
     pub(super) fn inject_by_hand(
         &mut self,
-        fidelity: Fidelity,
+        request: &AbortRequest,
         vcpu: &mut dyn VcpuBackend,
+        context: &RunContext,
     ) -> Result<Injection, VmError> {
-        const OPERATION: &str = "injectDataAbort()";
-        let invalid = |last_exit| VmError::InvalidInjection {
-            operation: OPERATION,
-            last_exit,
-        };
-        let (esr, gva) = match self.last_exit {
-            LastExit::Access { esr, gva } => (esr, gva),
-            LastExit::None => return Err(invalid("no exit, or an interruption")),
-            LastExit::Other(what) => return Err(invalid(what)),
+        let last = match self.last_exit {
+            LastExit::Access(access) => Some(access),
+            LastExit::None => None,
+            LastExit::Other(last_exit) => {
+                let operation = match request.kind {
+                    AbortKind::Data => "injectDataAbort()",
+                    AbortKind::Instruction => "injectInstructionAbort()",
+                };
+                return Err(VmError::InvalidInjection { operation, last_exit });
+            }
         };
         let pstate = Pstate::from_bits(vcpu.get_register(RegId::PSTATE)?);
-        let injection = inject(vcpu, &sea::plan(esr, gva, pstate, fidelity));
+        let injection = inject(vcpu, &sea::plan_request(request, last, pstate));
         if injection.entered() {
-            // An access aborts once.
-            self.last_exit = LastExit::None;
-            self.pending = None;
+            self.settled_by_hand(context);
         }
         Ok(injection)
     }
+
+    /// Injects an SError because somebody asked. An access that waits for its abort runs again afterwards.
+    pub(super) fn inject_serror_by_hand(
+        iss: Option<u32>,
+        vcpu: &mut dyn VcpuBackend,
+    ) -> Result<Injection, VmError> {
+        Ok(inject_serror(vcpu, iss))
+    }
+
+    fn settled_by_hand(&mut self, context: &RunContext) {
+        // One exception at a time: the guest has to take this one first.
+        self.last_exit = LastExit::Other("an injection");
+        if let Some(pending) = self.pending.take() {
+            context.pending().remove(&pending.seq);
+        }
+    }
 }
 
-/// ESR_EL1 of an external data abort from a lower exception level, with nothing else known.
-pub(super) const BARE_DATA_ABORT: Esr = Esr::from_bits(0x9200_0010);
 /// ISS.WnR: a write.
 const ISS_WNR: u64 = 1 << 6;
 

@@ -72,11 +72,11 @@ fn serve(
     loop {
         match mailbox.wait() {
             Wakeup::Quit => break,
-            Wakeup::Command(command) => execute(command, vcpu.as_mut(), &mut position),
-            Wakeup::Run => {
+            Wakeup::Command(command) => execute(command, vcpu.as_mut(), &mut position, context),
+            Wakeup::Run(decisions) => {
                 // A panic must not take the vCPU's state, the VM or Node with it.
                 let reason = catch_unwind(AssertUnwindSafe(|| {
-                    position.run(index, vcpu.as_mut(), context, mailbox)
+                    position.run(index, vcpu.as_mut(), context, mailbox, &decisions)
                 }));
                 park(reason.unwrap_or_else(|payload| {
                     ParkReason::Failed(VmError::Bug {
@@ -99,7 +99,12 @@ fn set_registers(vcpu: &mut dyn VcpuBackend, boot: &BootRegisters) -> Result<(),
     Ok(())
 }
 
-fn execute(command: VcpuCommand, vcpu: &mut dyn VcpuBackend, position: &mut VcpuPosition) {
+fn execute(
+    command: VcpuCommand,
+    vcpu: &mut dyn VcpuBackend,
+    position: &mut VcpuPosition,
+    context: &RunContext,
+) {
     match command {
         VcpuCommand::GetRegister(register, reply) => {
             reply(vcpu.get_register(register).map_err(VmError::from));
@@ -107,7 +112,8 @@ fn execute(command: VcpuCommand, vcpu: &mut dyn VcpuBackend, position: &mut Vcpu
         VcpuCommand::SetRegister(register, value, reply) => {
             reply(vcpu.set_register(register, value).map_err(VmError::from));
         }
-        VcpuCommand::InjectDataAbort(fidelity, reply) => reply(position.inject_by_hand(fidelity, vcpu)),
+        VcpuCommand::InjectAbort(request, reply) => reply(position.inject_by_hand(&request, vcpu, context)),
+        VcpuCommand::InjectSError(iss, reply) => reply(VcpuPosition::inject_serror_by_hand(iss, vcpu)),
     }
 }
 

@@ -7,8 +7,8 @@ use seawall_kvm::{SystemEventKind, VmFd};
 
 use crate::error::VmError;
 use crate::event::EventKind;
-use crate::sea::FailureAction;
-use crate::vcpu::{ParkReason, VcpuCommand, VcpuThread};
+use crate::sea::Decision;
+use crate::vcpu::{Decisions, ParkReason, VcpuCommand, VcpuThread};
 use crate::vm::Shared;
 use crate::vm::message::{Message, Reply};
 use crate::vm::state::{ClosedVm, ExitReason, VmExit, VmState};
@@ -107,8 +107,13 @@ impl Control {
         match message {
             Message::Parked { vcpu, reason } => self.parked(vcpu, reason),
             Message::Ended => {}
-            Message::Start(reply) => self.run_from(VmState::Created, "start()", "created", reply),
-            Message::Resume(reply) => self.run_from(VmState::Paused, "resume()", "paused", reply),
+            Message::Start(reply) => {
+                self.run_from(VmState::Created, "start()", "created", Decisions::new(), reply);
+            }
+            Message::Resume(decisions, reply) => match self.check(&decisions) {
+                Ok(()) => self.run_from(VmState::Paused, "resume()", "paused", decisions, reply),
+                Err(error) => reply(Err(error)),
+            },
             Message::Pause(reply) => self.pause(reply),
             Message::Stop(reply) => {
                 self.exit_replies.push(reply);
@@ -130,7 +135,38 @@ impl Control {
         }
     }
 
-    fn run_from(&mut self, from: VmState, operation: &'static str, expected: &'static str, reply: Reply<()>) {
+    /// Whether every decision is about a failure that waits and can be done, and every failure that must not be injected
+    /// has one.
+    fn check(&self, decisions: &Decisions) -> Result<(), VmError> {
+        let resources = self
+            .shared
+            .resources
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        let Some(held) = resources.as_ref() else {
+            return Ok(());
+        };
+        let pending = held.context.pending();
+        if let Some(failure) = decisions.keys().find(|seq| !pending.contains_key(seq)) {
+            return Err(VmError::NoSuchFailure { failure: *failure });
+        }
+        for (seq, failure) in pending.iter() {
+            let decision = decisions.get(seq).copied().unwrap_or(Decision::Inject(None));
+            if !decision.allowed(failure.severity) {
+                return Err(VmError::DecisionNotAllowed { failure: *seq });
+            }
+        }
+        Ok(())
+    }
+
+    fn run_from(
+        &mut self,
+        from: VmState,
+        operation: &'static str,
+        expected: &'static str,
+        decisions: Decisions,
+        reply: Reply<()>,
+    ) {
         let state = self.state();
         if state != from || self.goal.is_some() {
             return reply(Err(VmError::InvalidState {
@@ -140,9 +176,10 @@ impl Control {
             }));
         }
         self.change_state(VmState::Running);
+        let decisions = Arc::new(decisions);
         for (vcpu, running) in self.vcpus.iter().zip(&mut self.running) {
             *running = true;
-            vcpu.mailbox.request_run();
+            vcpu.mailbox.request_run(Arc::clone(&decisions));
         }
         reply(Ok(()));
     }
@@ -255,8 +292,8 @@ impl Control {
         };
         match reason {
             ParkReason::Requested => self.arrive(),
-            ParkReason::MemoryFailure(FailureAction::Pause) => self.aim(Destination::Paused),
-            ParkReason::MemoryFailure(FailureAction::Inject | FailureAction::Stop) => {
+            ParkReason::MemoryErrorPauses => self.aim(Destination::Paused),
+            ParkReason::MemoryErrorStops => {
                 self.aim(Destination::Ended(ended(ExitReason::Policy)));
             }
             ParkReason::SystemEvent(SystemEventKind::Shutdown) => {

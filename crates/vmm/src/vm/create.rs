@@ -58,6 +58,7 @@ fn create(
         quarantine: machine.quarantine,
         granule: machine.granule,
         outbox: Arc::clone(&outbox),
+        pending: Mutex::default(),
     });
     let mut boot = Some(boot);
     let mut threads = Vec::new();

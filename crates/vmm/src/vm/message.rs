@@ -1,7 +1,7 @@
 //! What the control thread is told.
 
 use crate::error::VmError;
-use crate::vcpu::{ParkReason, VcpuCommand};
+use crate::vcpu::{Decisions, ParkReason, VcpuCommand};
 use crate::vm::state::{ClosedVm, VmExit};
 
 /// Called with the answer to an operation, once, on a thread of the virtual machine's own. Must not block.
@@ -18,7 +18,7 @@ pub(crate) enum Message {
     Ended,
     Start(Reply<()>),
     Pause(Reply<()>),
-    Resume(Reply<()>),
+    Resume(Decisions, Reply<()>),
     Stop(Reply<VmExit>),
     Wait(Reply<VmExit>),
     Close(Reply<ClosedVm>),

@@ -15,16 +15,18 @@ mod create;
 mod message;
 mod state;
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock, mpsc};
 use std::time::Duration;
 
+use seawall_arm64::AbortKind;
 use seawall_kvm::{Errno, GuestMemory, RegId};
 
 use crate::error::VmError;
-use crate::event::{Batch, Injection, Outbox, OutboxTotals, Wake};
+use crate::event::{Batch, Injection, MemoryFailure, Outbox, OutboxTotals, Wake};
 use crate::memory_layout;
 use crate::options::VmOptions;
-use crate::sea::{Fidelity, PoisonedPage};
+use crate::sea::{AbortRequest, Decision, PoisonedPage};
 use crate::vcpu::{RunContext, VcpuCommand};
 use state::StateCell;
 
@@ -132,9 +134,22 @@ impl Vm {
         self.send(Message::Pause(answered("pause()", reply)));
     }
 
-    /// Lets the vCPUs go on; aborts that wait are injected first. Only from [`VmState::Paused`].
-    pub fn resume(&self, reply: Reply<()>) {
-        self.send(Message::Resume(answered("resume()", reply)));
+    /// Lets the vCPUs go on. Failures that wait are settled first: as `decisions` say, by the number of their event, and
+    /// injected where they say nothing. Only from [`VmState::Paused`].
+    pub fn resume(&self, decisions: BTreeMap<u64, Decision>, reply: Reply<()>) {
+        self.send(Message::Resume(decisions, answered("resume()", reply)));
+    }
+
+    /// The failures whose abort waits, with the number of their event.
+    #[must_use]
+    pub fn pending_failures(&self) -> Vec<(u64, MemoryFailure)> {
+        let resources = self
+            .shared
+            .resources
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        let pending = resources.as_ref().map(|held| held.context.pending().clone());
+        pending.unwrap_or_default().into_iter().collect()
     }
 
     /// Ends the virtual machine and says how it ended; at once where it has ended already.
@@ -193,10 +208,22 @@ impl Vm {
         }
     }
 
-    /// Injects a data abort into a vCPU that does not run and whose last exit was an access.
-    pub fn inject_data_abort(&self, vcpu: u32, fidelity: Fidelity, reply: Reply<Injection>) {
-        self.command(vcpu, "injectDataAbort()", reply, |reply| {
-            VcpuCommand::InjectDataAbort(fidelity, reply)
+    /// Injects an abort into a vCPU that does not run, for its last access where there was one. It takes the place of an
+    /// abort that waits.
+    pub fn inject_abort(&self, vcpu: u32, request: AbortRequest, reply: Reply<Injection>) {
+        let operation = match request.kind {
+            AbortKind::Data => "injectDataAbort()",
+            AbortKind::Instruction => "injectInstructionAbort()",
+        };
+        self.command(vcpu, operation, reply, |reply| {
+            VcpuCommand::InjectAbort(request, reply)
+        });
+    }
+
+    /// Injects an SError into a vCPU that does not run; `iss` has 25 bits.
+    pub fn inject_serror(&self, vcpu: u32, iss: Option<u32>, reply: Reply<Injection>) {
+        self.command(vcpu, "injectSError()", reply, |reply| {
+            VcpuCommand::InjectSError(iss, reply)
         });
     }
 

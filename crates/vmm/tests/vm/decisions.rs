@@ -1,9 +1,9 @@
 //! Memory errors that wait for somebody: paused, looked at, resumed; nothing is lost and nothing happens twice.
 
-use seawall_arm64::Esr;
-use seawall_vmm::sea::{FailureAction, Fidelity};
+use seawall_arm64::{AbortKind, Esr};
+use seawall_vmm::sea::{Decision, FailureAction, Fidelity};
 use seawall_vmm::{
-    EventKind, ExitReason, InjectionMethod, RecoverablePolicy, Step, UncontainablePolicy, VmState,
+    DecidedBy, EventKind, ExitReason, InjectionMethod, RecoverablePolicy, Step, UncontainablePolicy, VmState,
 };
 
 use crate::harness::{
@@ -58,11 +58,66 @@ fn an_abort_that_waits_is_injected_by_resume() {
     });
     machine.pause().expect("running");
     assert_eq!(machine.registers(0), AFTER);
-    assert_eq!(
-        machine.seen_failures().len(),
-        1,
-        "the error was consumed once, so it is reported once"
+    let [paused, resumed] = <[_; 2]>::try_from(machine.failures(2)).expect("two events");
+    assert_eq!(resumed.action, FailureAction::Inject);
+    assert!(
+        resumed
+            .injection
+            .is_some_and(|injection| injection.error.is_none())
     );
+    assert_eq!(
+        (paused.error, paused.page, paused.ledger),
+        (resumed.error, resumed.page, resumed.ledger),
+        "the error was consumed once, so it is counted once"
+    );
+    assert_eq!(machine.vm.pending_failures(), []);
+}
+
+#[test]
+fn who_resumes_may_decide() {
+    for (decision, esr) in [
+        (Decision::Inject(None), WRITE_ABORT),
+        (Decision::Inject(Some(AbortKind::Data)), WRITE_ABORT),
+        (Decision::Inject(Some(AbortKind::Instruction)), 0x8200_1810),
+        (Decision::InjectSError(Some(0x0c11)), 0xbe00_0c11),
+    ] {
+        let mut machine = paused(WRITE_ABORT);
+        let (seq, waiting) = machine.vm.pending_failures().remove(0);
+        assert_eq!(waiting, machine.failures(1)[0]);
+        machine.resume_with([(seq, decision)]).expect("paused");
+        let resumed = machine.failures(2).remove(1);
+        assert_eq!(resumed.decided_by, DecidedBy::Decide);
+        machine.pause().expect("running");
+        let registers = machine.registers(0);
+        assert_eq!((registers.esr, registers.elr), (esr, CONSUMER), "{decision:?}");
+    }
+}
+
+#[test]
+fn a_decision_to_wait_waits_and_one_to_stop_stops() {
+    let mut machine = paused(WRITE_ABORT);
+    let (seq, _) = machine.vm.pending_failures().remove(0);
+    machine.resume_with([(seq, Decision::Pause)]).expect("paused");
+    machine.reaches(VmState::Paused);
+    assert_eq!(machine.registers(0), BEFORE);
+    assert_eq!(machine.vm.pending_failures().len(), 1);
+    machine.resume_with([(seq, Decision::Stop)]).expect("paused");
+    let exit = machine.wait().expect("stops");
+    assert_eq!((exit.reason, exit.vcpu), (ExitReason::Policy, Some(0)));
+}
+
+#[test]
+fn a_decision_that_cannot_be_carried_out_is_refused_and_the_vm_stays_paused() {
+    let machine = paused(WRITE_ABORT);
+    let (seq, _) = machine.vm.pending_failures().remove(0);
+    for decisions in [
+        vec![(seq + 1, Decision::Stop)],
+        vec![(seq, Decision::InjectSError(Some(1 << 25)))],
+    ] {
+        assert_eq!(code(&machine.resume_with(decisions)), "ERR_INVALID_OPTION");
+        assert_eq!(machine.vm.state(), VmState::Paused);
+    }
+    machine.resume().expect("paused");
 }
 
 #[test]
@@ -79,12 +134,19 @@ fn the_first_instruction_after_a_resume_is_the_handlers() {
 }
 
 #[test]
-fn an_uncontainable_abort_is_injected_only_because_somebody_resumes() {
+fn an_uncontainable_abort_is_never_injected_by_a_resume() {
     let machine = paused(UNCONTAINABLE);
+    let (seq, _) = machine.vm.pending_failures().remove(0);
+    for decisions in [
+        vec![],
+        vec![(seq, Decision::Inject(None))],
+        vec![(seq, Decision::InjectSError(None))],
+    ] {
+        assert_eq!(code(&machine.resume_with(decisions)), "ERR_INVALID_OPTION");
+    }
     assert_eq!(machine.registers(0), BEFORE);
-    machine.resume().expect("paused");
-    machine.pause().expect("running");
-    assert_eq!(machine.get(0, "esr_el1"), Ok(UNCONTAINABLE));
+    machine.resume_with([(seq, Decision::Stop)]).expect("paused");
+    assert_eq!(machine.wait().map(|exit| exit.reason), Ok(ExitReason::Policy));
 }
 
 #[test]
@@ -125,24 +187,25 @@ fn an_access_aborts_once() {
 }
 
 #[test]
-fn an_abort_by_hand_needs_an_access() {
-    let created = Machine::new(INJECT, vec![guest([])]);
-    assert_eq!(
-        created
-            .inject(0, Fidelity::Restored)
-            .expect_err("refused")
-            .to_string(),
-        "Expected a vCPU whose last exit was a memory access for injectDataAbort() but received one after no exit, or \
-         an interruption"
-    );
-    let mut machine = Machine::started(INJECT, vec![guest([Step::Sea(abort(DATA_ABORT))])]);
-    machine.failures(1);
-    machine.pause().expect("running");
-    assert_eq!(
-        code(&machine.inject(0, Fidelity::Restored)),
-        "ERR_INVALID_INJECTION",
-        "the abort was injected, and the pause interrupted something else"
-    );
+fn without_an_access_the_whole_entry_is_made_of_registers_and_has_no_address() {
+    let mut kicked = Machine::started(INJECT, vec![guest([Step::Sea(abort(DATA_ABORT))])]);
+    kicked.failures(1);
+    kicked.pause().expect("running");
+    for machine in [Machine::new(INJECT, vec![guest([])]), kicked] {
+        let pc = machine.get(0, "pc").expect("does not run");
+        let injection = machine.inject(0, Fidelity::Restored).expect("nothing else waits");
+        assert_eq!(injection.method, InjectionMethod::Registers);
+        let registers = machine.registers(0);
+        assert_eq!(
+            (registers.esr, registers.far, registers.elr),
+            (0x9600_0410, 0, pc)
+        );
+        assert_eq!(
+            code(&machine.inject(0, Fidelity::Restored)),
+            "ERR_INVALID_INJECTION",
+            "one at a time"
+        );
+    }
 }
 
 #[test]
@@ -150,11 +213,6 @@ fn a_wait_for_a_decision_survives_a_look_at_the_registers_of_others() {
     let mut machine = Machine::started(PAUSE, vec![guest([]), guest([Step::Sea(abort(WRITE_ABORT))])]);
     machine.reaches(VmState::Paused);
     machine.set(0, "x5", 5).expect("paused");
-    assert_eq!(
-        code(&machine.inject(0, Fidelity::Restored)),
-        "ERR_INVALID_INJECTION",
-        "vCPU 0 was only kicked"
-    );
     machine.resume().expect("paused");
     machine.pause().expect("running");
     assert_eq!(machine.registers(1), AFTER);
@@ -189,25 +247,24 @@ fn a_machine_that_waits_can_be_stopped() {
 }
 
 #[test]
-fn two_errors_at_once_wait_both() {
+fn errors_at_once_wait_all() {
     let aborts = |page| guest([Step::Sea(abort_on_page(page, WRITE_ABORT))]);
     let mut machine = Machine::started(PAUSE, vec![aborts(0), aborts(1), aborts(2)]);
-    machine.reaches(VmState::Paused);
-    // Those that were kicked before they got there consume theirs after the resume.
+    // Those that were kicked before they got there consume theirs after a resume: three times at most.
     for _ in 0..3 {
-        if machine.failures(1).len() == 3 {
+        machine.reaches(VmState::Paused);
+        let consumed = machine
+            .seen_failures()
+            .iter()
+            .filter(|failure| failure.injection.is_none())
+            .count();
+        machine.resume().expect("paused");
+        if consumed == 3 {
             break;
         }
-        machine.resume().expect("paused");
-        machine.until("pause", |machine| {
-            machine.vm.state() == VmState::Paused || machine.seen_failures().len() == 3
-        });
     }
-    machine.failures(3);
-    if machine.vm.state() == VmState::Running {
-        machine.reaches(VmState::Paused);
-    }
-    machine.resume().expect("paused");
+    // Each was told when it waited and when it was injected.
+    machine.failures(6);
     machine.pause().expect("running");
     for vcpu in 0..3 {
         assert_eq!(machine.registers(vcpu), AFTER, "vCPU {vcpu}");

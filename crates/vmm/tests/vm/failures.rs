@@ -2,10 +2,9 @@
 
 use seawall_arm64::Gpa;
 use seawall_kvm::{Errno, KvmError, SystemEventKind};
-use seawall_vmm::sea::Fidelity;
 use seawall_vmm::{EventKind, ExitReason, Step, UnhandledExit, VmError, VmExit, VmState};
 
-use crate::harness::{DATA_ABORT, INJECT, Machine, abort, code, guest};
+use crate::harness::{INJECT, Machine, code, guest};
 
 const EIO: Errno = Errno(5);
 
@@ -116,21 +115,6 @@ fn another_machine_of_the_process_is_unharmed() {
     );
     let failed_events = |kind: &EventKind| matches!(kind, EventKind::VcpuFailed { .. });
     assert!(!other.kinds().iter().any(failed_events));
-}
-
-#[test]
-fn a_run_that_fails_after_an_injection_leaves_nothing_to_inject() {
-    let mut machine = Machine::started(
-        INJECT,
-        vec![guest([Step::Sea(abort(DATA_ABORT)), Step::Fail { errno: EIO }])],
-    );
-    machine.failures(1);
-    machine.wait().expect("ends");
-    assert_eq!(
-        code(&machine.inject(0, Fidelity::Restored)),
-        "ERR_INVALID_INJECTION",
-        "the abort was taken, and no access followed it"
-    );
 }
 
 #[test]

@@ -3,8 +3,8 @@
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use seawall_arm64::{Esr, Gpa, Gva, Pstate};
-use seawall_vmm::sea::Fidelity;
+use seawall_arm64::{AbortKind, Esr, Gpa, Gva, Pstate};
+use seawall_vmm::sea::{AbortRequest, Decision, Fidelity};
 use seawall_vmm::{
     AbortStep, BackendOptions, Boot, ClosedVm, Event, EventKind, Image, Injection, MemoryFailure,
     MemoryFailurePolicy, RecoverablePolicy, Reply, Script, Step, UncontainablePolicy, Vm, VmError, VmExit,
@@ -156,7 +156,14 @@ impl Machine {
     }
 
     pub(crate) fn resume(&self) -> Result<(), VmError> {
-        ask(|reply| self.vm.resume(reply))
+        self.resume_with([])
+    }
+
+    pub(crate) fn resume_with(
+        &self,
+        decisions: impl IntoIterator<Item = (u64, Decision)>,
+    ) -> Result<(), VmError> {
+        ask(|reply| self.vm.resume(decisions.into_iter().collect(), reply))
     }
 
     pub(crate) fn stop(&self) -> Result<VmExit, VmError> {
@@ -180,7 +187,11 @@ impl Machine {
     }
 
     pub(crate) fn inject(&self, vcpu: u32, fidelity: Fidelity) -> Result<Injection, VmError> {
-        ask(|reply| self.vm.inject_data_abort(vcpu, fidelity, reply))
+        let request = AbortRequest {
+            fidelity,
+            ..AbortRequest::of_kind(AbortKind::Data)
+        };
+        ask(|reply| self.vm.inject_abort(vcpu, request, reply))
     }
 
     /// The registers an exception entry changes.

@@ -189,7 +189,7 @@ fn one_failure(policy: MemoryFailurePolicy, esr: u64, expected: FailureAction) -
     let mut machine = Machine::started(policy, vec![guest([Step::Sea(abort(esr))])]);
     let failure = machine.failures(1).remove(0);
     machine.reaches(match expected {
-        FailureAction::Inject => VmState::Running,
+        FailureAction::Inject | FailureAction::InjectSError(_) => VmState::Running,
         FailureAction::Pause => VmState::Paused,
         FailureAction::Stop => VmState::Stopped,
     });

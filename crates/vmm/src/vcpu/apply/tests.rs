@@ -2,7 +2,7 @@ use seawall_kvm::RegId;
 
 use super::*;
 use crate::backend::fake::{EINVAL, FakeVcpu, KernelInjection, Write};
-use crate::sea;
+use crate::sea::{self, Access};
 
 /// Of an application, with FnV, SET UEO and WnR: both ESR_EL1 and FAR_EL1 have to be written after the kernel.
 const REPORTED: u64 = 0x9200_1c50;
@@ -18,7 +18,11 @@ fn vcpu(injection: KernelInjection) -> FakeVcpu {
 
 fn plan(esr: u64, fidelity: Fidelity) -> InjectionPlan {
     let gva = (esr & FNV == 0).then_some(Gva::from_bits(FakeVcpu::FAR));
-    sea::plan(Esr::from_bits(esr), gva, Pstate::from_bits(0x6000_0000), fidelity)
+    let access = Access {
+        esr: Esr::from_bits(esr),
+        gva,
+    };
+    sea::plan(access, Pstate::from_bits(0x6000_0000), fidelity)
 }
 
 fn restored() -> InjectionPlan {

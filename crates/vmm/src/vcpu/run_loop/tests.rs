@@ -1,3 +1,4 @@
+use seawall_arm64::Gva;
 use seawall_kvm::{Errno, SeaExit};
 
 use super::*;
@@ -22,7 +23,7 @@ fn context(recoverable: RecoverablePolicy) -> RunContext {
 fn run(vcpu: &mut FakeVcpu, position: &mut VcpuPosition, context: &RunContext) -> ParkReason {
     let mailbox = Mailbox::default();
     mailbox.request_park();
-    position.run(7, vcpu, context, &mailbox)
+    position.run(7, vcpu, context, &mailbox, &Decisions::new())
 }
 
 fn run_once(vcpu: &mut FakeVcpu) -> (ParkReason, Vec<EventKind>) {
@@ -91,8 +92,8 @@ fn an_interruption_without_a_request_is_nothing() {
     let mut vcpu = FakeVcpu::with_exits([VcpuExit::Interrupted, SEA]);
     let context = context(RecoverablePolicy::Pause);
     let mailbox = Mailbox::default();
-    let reason = VcpuPosition::default().run(7, &mut vcpu, &context, &mailbox);
-    assert_eq!(reason, ParkReason::MemoryFailure(FailureAction::Pause));
+    let reason = VcpuPosition::default().run(7, &mut vcpu, &context, &mailbox, &Decisions::new());
+    assert_eq!(reason, ParkReason::MemoryErrorPauses);
     assert_eq!(vcpu.entries.len(), 2);
 }
 
@@ -153,7 +154,7 @@ fn an_abort_that_waits_is_injected_before_the_guest_runs() {
     let mut vcpu = FakeVcpu::with_exits([SEA]);
     let context = context(RecoverablePolicy::Pause);
     let mut position = VcpuPosition::default();
-    let paused = ParkReason::MemoryFailure(FailureAction::Pause);
+    let paused = ParkReason::MemoryErrorPauses;
     assert_eq!(run(&mut vcpu, &mut position, &context), paused);
     assert_eq!((vcpu.entries.len(), vcpu.writes.len()), (1, 0));
     vcpu.injection = KernelInjection::Refuses;
@@ -181,7 +182,7 @@ fn an_abort_that_the_kernel_took_but_we_could_not_complete_is_not_taken_again() 
     run(&mut vcpu, &mut position, &context);
     vcpu.bad_write = Some((1, crate::backend::fake::Write::Fails));
     let injection = position
-        .inject_by_hand(Fidelity::Restored, &mut vcpu)
+        .inject_by_hand(&AbortRequest::of_kind(AbortKind::Data), &mut vcpu, &context)
         .expect("an access waits");
     assert!(injection.error.is_some());
     let handler = vcpu.get(RegId::PC);
@@ -190,6 +191,4 @@ fn an_abort_that_the_kernel_took_but_we_could_not_complete_is_not_taken_again() 
         (vcpu.get(RegId::PC), vcpu.get(RegId::ELR_EL1)),
         (handler, 0x40_1234)
     );
-    let again = position.inject_by_hand(Fidelity::Restored, &mut vcpu);
-    assert_eq!(again.map_err(|error| error.code()), Err("ERR_INVALID_INJECTION"));
 }

@@ -97,7 +97,7 @@ fn a_panic_fails_the_vcpu_and_leaves_its_registers_to_look_at() {
     };
     let spawned = spawned(FakeVcpu::with_exits([uart]), None);
     spawned.parks();
-    spawned.thread.mailbox.request_run();
+    spawned.thread.mailbox.request_run(Arc::default());
     assert_eq!(
         spawned.parks(),
         ParkReason::Failed(VmError::Bug {

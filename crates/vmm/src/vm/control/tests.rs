@@ -182,7 +182,7 @@ fn the_first_end_stays_while_vcpus_are_on_their_way_out() {
         .expect("it serves");
     stuck
         .messages
-        .send(park(ParkReason::MemoryFailure(FailureAction::Pause)))
+        .send(park(ParkReason::MemoryErrorPauses))
         .expect("it serves");
     let (sender, stopped) = mpsc::channel();
     let reply = Box::new(move |answer| sender.send(answer).unwrap_or(()));

@@ -1,0 +1,103 @@
+//! What JavaScript decides and asks for, to Rust.
+
+use napi::bindgen_prelude::BigInt;
+use napi_derive::napi;
+use seawall_arm64::{AbortKind, FaultStatusCode, Gva, SynchronousErrorType};
+use seawall_vmm::sea::{AbortRequest, Decision, Fidelity};
+
+use crate::esr::word;
+
+/// A decision about a failure that waits, by the number of its event.
+#[napi(
+    discriminant = "action",
+    discriminant_case = "kebab-case",
+    object_to_js = false,
+    use_nullable = true
+)]
+pub enum NativeDecision {
+    Inject {
+        failure: u32,
+        abort: Option<NativeAbortKind>,
+    },
+    InjectSerror {
+        failure: u32,
+        iss: Option<u32>,
+    },
+    Pause {
+        failure: u32,
+    },
+    Stop {
+        failure: u32,
+    },
+}
+
+#[napi(string_enum = "kebab-case")]
+#[derive(Debug)]
+pub enum NativeAbortKind {
+    Data,
+    Instruction,
+}
+
+#[napi(string_enum = "kebab-case")]
+#[derive(Debug)]
+pub enum NativeErrorType {
+    Uer,
+    Uc,
+    Ueo,
+}
+
+/// An abort asked for by hand. What is `null` is taken from the vCPU's last access.
+#[napi(object, object_to_js = false, use_nullable = true)]
+pub struct NativeAbortRequest {
+    pub kind: NativeAbortKind,
+    /// False: what the kernel writes by itself.
+    pub restored: bool,
+    pub fault_status: Option<u8>,
+    pub far: Option<BigInt>,
+    /// True: the address is not valid, whatever `far` says.
+    pub far_invalid: bool,
+    pub set: Option<NativeErrorType>,
+    pub write: Option<bool>,
+}
+
+impl From<NativeAbortKind> for AbortKind {
+    fn from(kind: NativeAbortKind) -> Self {
+        match kind {
+            NativeAbortKind::Data => Self::Data,
+            NativeAbortKind::Instruction => Self::Instruction,
+        }
+    }
+}
+
+impl From<NativeAbortRequest> for AbortRequest {
+    fn from(request: NativeAbortRequest) -> Self {
+        let far = request.far.map(|far| Some(Gva::from_bits(word(&far))));
+        Self {
+            kind: request.kind.into(),
+            fidelity: if request.restored {
+                Fidelity::Restored
+            } else {
+                Fidelity::Kvm
+            },
+            fault_status: request.fault_status.map(FaultStatusCode::from_bits),
+            far: if request.far_invalid { Some(None) } else { far },
+            set: request.set.map(|set| match set {
+                NativeErrorType::Uer => SynchronousErrorType::Recoverable,
+                NativeErrorType::Uc => SynchronousErrorType::Uncontainable,
+                NativeErrorType::Ueo => SynchronousErrorType::Restartable,
+            }),
+            write: request.write,
+        }
+    }
+}
+
+impl NativeDecision {
+    pub(crate) fn into_entry(self) -> (u64, Decision) {
+        match self {
+            Self::Inject { failure, abort } => (failure.into(), Decision::Inject(abort.map(AbortKind::from))),
+            Self::InjectSerror { failure, iss } => (failure.into(), Decision::InjectSError(iss)),
+            Self::Pause { failure } => (failure.into(), Decision::Pause),
+            Self::Stop { failure } => (failure.into(), Decision::Stop),
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! What somebody else may decide, and whether it can be done.
+
+use seawall_arm64::AbortKind;
+
+use crate::sea::policy::Severity;
+
+/// What to do with one memory error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decision {
+    /// Inject the abort: of the kind the processor reported, or of another one.
+    Inject(Option<AbortKind>),
+    /// Inject an SError, with an ISS (bits 24:0) where the host has FEAT_RAS.
+    InjectSError(Option<u32>),
+    /// Pause the virtual machine; the abort waits.
+    Pause,
+    /// Stop the virtual machine.
+    Stop,
+}
+
+impl Decision {
+    /// Whether it may be done: what nobody can contain is never handed to the guest.
+    #[must_use]
+    pub const fn allowed(self, severity: Severity) -> bool {
+        match (severity, self) {
+            (_, Self::Pause | Self::Stop) | (Severity::Recoverable, Self::Inject(_)) => true,
+            (Severity::Recoverable, Self::InjectSError(iss)) => match iss {
+                Some(iss) => iss <= 0x01ff_ffff,
+                None => true,
+            },
+            (Severity::Fatal, Self::Inject(_) | Self::InjectSError(_)) => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_nobody_can_contain_is_paused_or_stopped() {
+        for (decision, recoverable, fatal) in [
+            (Decision::Inject(None), true, false),
+            (Decision::Inject(Some(AbortKind::Instruction)), true, false),
+            (Decision::InjectSError(None), true, false),
+            (Decision::InjectSError(Some(0x01ff_ffff)), true, false),
+            (Decision::InjectSError(Some(0x0200_0000)), false, false),
+            (Decision::Pause, true, true),
+            (Decision::Stop, true, true),
+        ] {
+            assert_eq!(
+                decision.allowed(Severity::Recoverable),
+                recoverable,
+                "{decision:?}"
+            );
+            assert_eq!(decision.allowed(Severity::Fatal), fatal, "{decision:?}");
+        }
+    }
+}

@@ -1,0 +1,52 @@
+import { checkInteger, checkOneOf, checkRecord } from './checks.ts'
+import { invalidOption } from './errors.ts'
+import type { NativeDecision } from './native.ts'
+
+/** What to do with a memory error whose abort waits. */
+export type Decision =
+  /** Inject the abort: of the kind the processor reported (`auto`, the default), or of another one. */
+  | { action: 'inject'; abort?: 'auto' | 'data' | 'instruction' }
+  /** Inject an SError; `iss` is its syndrome, 25 bits. The access runs again once the guest has taken it. */
+  | { action: 'inject-serror'; iss?: number }
+  /** Let it wait on. */
+  | { action: 'pause' }
+  /** Stop the VM. */
+  | { action: 'stop' }
+
+/** The highest ISS of an SError: 25 bits. */
+export const MAX_ISS = 2 ** 25 - 1
+
+/** Checks decisions by the number of the event that told of the failure. */
+export function toNativeDecisions(decisions: unknown): NativeDecision[] {
+  if (decisions === undefined) return []
+  if (!(decisions instanceof Map)) throw invalidOption('a Map', 'decisions', decisions)
+  return [...decisions].map(([failure, decision]: [unknown, unknown]) =>
+    toNativeDecision(
+      checkInteger(failure, 1, 2 ** 32 - 1, 'the keys of decisions'),
+      decision,
+      `decisions.get(${String(failure)})`,
+    ),
+  )
+}
+
+const ACTIONS = { inject: ['abort'], 'inject-serror': ['iss'], pause: [], stop: [] } as const
+const ACTION_NAMES = Object.keys(ACTIONS) as (keyof typeof ACTIONS)[]
+
+function toNativeDecision(failure: number, value: unknown, what: string): NativeDecision {
+  if (typeof value !== 'object' || value === null) throw invalidOption('an object', what, value)
+  const action = checkOneOf('action' in value ? value.action : undefined, ACTION_NAMES, `${what}.action`)
+  const decision = checkRecord(value, ['action', ...ACTIONS[action]], what)
+  switch (action) {
+    case 'inject': {
+      const abort = checkOneOf(decision['abort'] ?? 'auto', ['auto', 'data', 'instruction'], `${what}.abort`)
+      return { action, failure, abort: abort === 'auto' ? null : abort }
+    }
+    case 'inject-serror': {
+      const { iss } = decision
+      return { action, failure, iss: iss === undefined ? null : checkInteger(iss, 0, MAX_ISS, `${what}.iss`) }
+    }
+    case 'pause':
+    case 'stop':
+      return { action, failure }
+  }
+}
