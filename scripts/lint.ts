@@ -3,7 +3,11 @@ import { cargoInToolRoot } from '../lab/lab.ts'
 import { main, packageStep, step } from './step.ts'
 
 await main(async () => {
-  await packageStep('@biomejs/biome/bin/biome', ['ci', '.'])
+  await packageStep('@biomejs/biome/bin/biome', [
+    'ci',
+    ...(process.stdout.isTTY ? [] : ['--colors=off']),
+    '.',
+  ])
   await step('cargo', ['fmt', '--all', '--check'])
   await step('cargo', ['clippy', '--workspace', '--all-targets', '--locked', '--', '-D', 'warnings'])
   await step('cargo', ['doc', '--workspace', '--no-deps', '--locked'], {

@@ -52,11 +52,15 @@ await main(async () => {
   const lab = process.env['SEAWALL_LAB'] === 'off' ? null : await setUpLab()
 
   const headers = lab === null ? {} : { SEAWALL_KERNEL_HEADERS: lab.kernelHeaders }
-  const cargo = await step('cargo', ['test', '--workspace', '--locked', '--no-fail-fast', '--', '--show-output'], {
-    env: headers,
-    allowFailure: true,
-    onLine: (line) => tally.cargo(line),
-  })
+  const cargo = await step(
+    'cargo',
+    ['test', '--workspace', '--locked', '--no-fail-fast', '--', '--show-output'],
+    {
+      env: headers,
+      allowFailure: true,
+      onLine: (line) => tally.cargo(line),
+    },
+  )
   tally.runner('cargo test', cargo, 0)
 
   await buildAddon('dev')
