@@ -268,6 +268,7 @@ const options = {
     threshold: { distinctPages: 4, action: 'report' },
     sameFaultLimit: 3,
   },
+  unclaimedAccess: 'abort',
   capabilities: { armSeaToUser: true, armNisvToUser: true },
 } as const satisfies Required<VmOptions>
 hold<Equal<keyof typeof options, keyof VmOptions>>()

@@ -89,6 +89,7 @@ export interface NativeVmOptions {
   quarantine: boolean
   threshold: { distinctPages: number; action: 'pause' | 'stop' | 'report' } | null
   sameFaultLimit: number
+  unclaimedAccess: 'abort' | 'stop' | 'read-zero'
 }
 
 /** The addon's virtual machine. */

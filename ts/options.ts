@@ -18,6 +18,12 @@ export interface VmOptions {
   backend?: 'kvm' | SimulatedBackend
   /** What the guest starts with. */
   boot: FlatBoot
+  /**
+   * What to do with an access to an address where nothing is. `abort`, the default: an external abort, as on a machine without
+   * a device there. `read-zero`: a load reads zero and a store does nothing; an access without a syndrome gets the abort all
+   * the same. `stop`: the VM stops.
+   */
+  unclaimedAccess?: 'abort' | 'stop' | 'read-zero'
   /** What to do with memory errors. */
   memoryFailure?: MemoryFailurePolicy
   /** What to ask the kernel for; off for contrast and tests. */
@@ -65,7 +71,17 @@ const MAX_COUNT = 2 ** 32 - 1
 
 /** Checks options and completes their defaults. */
 export function toNativeOptions(value: unknown): NativeVmOptions {
-  const names = ['id', 'name', 'memory', 'vcpus', 'backend', 'boot', 'memoryFailure', 'capabilities']
+  const names = [
+    'id',
+    'name',
+    'memory',
+    'vcpus',
+    'backend',
+    'boot',
+    'unclaimedAccess',
+    'memoryFailure',
+    'capabilities',
+  ]
   const options = checkRecord(value, names, 'options')
   const boot = checkRecord(options['boot'], ['type', 'image', 'loadAddress', 'entry'], 'boot')
   const policyNames = ['recoverable', 'uncontainable', 'quarantine', 'threshold', 'sameFaultLimit']
@@ -98,6 +114,11 @@ export function toNativeOptions(value: unknown): NativeVmOptions {
     ),
     quarantine: checkBoolean(policy['quarantine'] ?? true, 'memoryFailure.quarantine'),
     threshold: checkThreshold(policy['threshold']),
+    unclaimedAccess: checkOneOf(
+      options['unclaimedAccess'] ?? 'abort',
+      ['abort', 'stop', 'read-zero'],
+      'unclaimedAccess',
+    ),
     sameFaultLimit: checkInteger(policy['sameFaultLimit'] ?? 3, 1, MAX_COUNT, 'memoryFailure.sameFaultLimit'),
   }
 }

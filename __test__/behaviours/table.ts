@@ -30,7 +30,7 @@ export interface Behaviour {
   arm?: string
   /** The same guest as the simulator plays it. */
   script: SimulatedStep[][]
-  options?: Pick<VmOptions, 'memoryFailure' | 'capabilities' | 'vcpus'>
+  options?: Pick<VmOptions, 'memoryFailure' | 'capabilities' | 'unclaimedAccess' | 'vcpus'>
   /** What the owner does before the guest runs. */
   prepare?: (vm: Vm) => Promise<void>
   /** What the owner does while the guest runs. */
@@ -494,6 +494,57 @@ export const behaviours: Behaviour[] = [
     unclaimed: [{ kind: 'nisv', gpa: 0x1000_0000n, write: false }],
     exceptions: [{ far: 0x1000_0000n }],
     lines: ['ready', 'done'],
+  },
+  {
+    name: 'a load from where nothing is reads zero, if the owner says so',
+    guest: 'mmio-hole',
+    script: [
+      [
+        ready,
+        { step: 'mmio-read', gpa: 0x1000_0000n, size: 8 },
+        { step: 'print', text: 'value={x0}\n' },
+        ...done,
+      ],
+    ],
+    options: { unclaimedAccess: 'read-zero' },
+    exit: shutdown,
+    failures: [],
+    unclaimed: [{ kind: 'mmio', write: false, action: 'read-zero' }],
+    exceptions: [],
+    lines: ['ready', 'value=0x0000000000000000', 'done'],
+  },
+  {
+    name: 'a store to where nothing is does nothing, if the owner says so',
+    guest: 'mmio-write',
+    script: [[ready, { step: 'mmio-write', gpa: 0x1000_0000n, data: new Uint8Array(8) }, ...done]],
+    options: { unclaimedAccess: 'read-zero' },
+    exit: shutdown,
+    failures: [],
+    unclaimed: [{ kind: 'mmio', write: true, action: 'read-zero' }],
+    exceptions: [],
+    lines: ['ready', 'done'],
+  },
+  {
+    name: 'an access without a syndrome gets the abort all the same',
+    guest: 'nisv',
+    script: [[ready, { step: 'nisv', gpa: 0x1000_0000n, iss: 5n }, exception, ...done]],
+    options: { unclaimedAccess: 'read-zero' },
+    exit: shutdown,
+    failures: [],
+    unclaimed: [{ kind: 'nisv', action: 'abort' }],
+    exceptions: [{ far: 0x1000_0000n }],
+    lines: ['ready', 'done'],
+  },
+  {
+    name: 'an access to where nothing is stops the VM, if the owner says so',
+    guest: 'mmio-hole',
+    script: [[ready, { step: 'mmio-read', gpa: 0x1000_0000n, size: 8 }, exception, ...done]],
+    options: { unclaimedAccess: 'stop' },
+    exit: stoppedByPolicy,
+    failures: [],
+    unclaimed: [{ kind: 'mmio', action: 'stop' }],
+    exceptions: [],
+    lines: ['ready'],
   },
   {
     name: 'a guest that runs for ever is stopped',

@@ -8,7 +8,7 @@ use seawall_vmm::sea::{
 };
 use seawall_vmm::{
     AccessKind, BackendKind, DecidedBy, Event, EventKind, ExitReason, InjectionMethod, MemoryFailure,
-    QuarantineMethod, VmExit,
+    QuarantineMethod, UnclaimedAccessPolicy, VmExit,
 };
 
 use crate::error::NativeError;
@@ -84,7 +84,7 @@ pub enum NativeEvent {
         kind: &'static str,
         gpa: u64,
         write: Option<bool>,
-        #[napi(ts_type = "'abort'")]
+        #[napi(ts_type = "'abort' | 'stop' | 'read-zero'")]
         action: &'static str,
     },
     PageStateChanged {
@@ -411,7 +411,11 @@ pub(crate) fn event(event: Event) -> NativeEvent {
             },
             gpa: access.gpa.bits(),
             write: access.write,
-            action: "abort",
+            action: match access.action {
+                UnclaimedAccessPolicy::Abort => "abort",
+                UnclaimedAccessPolicy::Stop => "stop",
+                UnclaimedAccessPolicy::ReadZero => "read-zero",
+            },
         },
         EventKind::PageStateChanged { page, from } => NativeEvent::PageStateChanged {
             schema_version,

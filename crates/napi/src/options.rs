@@ -4,7 +4,7 @@ use napi::bindgen_prelude::{BigInt, Either, Uint8Array};
 use napi_derive::napi;
 use seawall_vmm::{
     BackendOptions, Boot, Image, MemoryFailurePolicy, RecoverablePolicy, Threshold, ThresholdAction,
-    UncontainablePolicy, VmOptions,
+    UnclaimedAccessPolicy, UncontainablePolicy, VmOptions,
 };
 
 use crate::error::NativeError;
@@ -29,6 +29,15 @@ pub struct NativeVmOptions {
     pub quarantine: bool,
     pub threshold: Option<NativeThreshold>,
     pub same_fault_limit: u32,
+    pub unclaimed_access: NativeUnclaimedAccess,
+}
+
+#[napi(string_enum = "kebab-case")]
+#[derive(Debug)]
+pub enum NativeUnclaimedAccess {
+    Abort,
+    Stop,
+    ReadZero,
 }
 
 #[napi(object, object_to_js = false)]
@@ -100,6 +109,11 @@ pub(crate) fn options(options: NativeVmOptions) -> Result<VmOptions, NativeError
                 },
             }),
             same_fault_limit: options.same_fault_limit,
+        },
+        unclaimed_access: match options.unclaimed_access {
+            NativeUnclaimedAccess::Abort => UnclaimedAccessPolicy::Abort,
+            NativeUnclaimedAccess::Stop => UnclaimedAccessPolicy::Stop,
+            NativeUnclaimedAccess::ReadZero => UnclaimedAccessPolicy::ReadZero,
         },
     })
 }

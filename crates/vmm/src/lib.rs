@@ -24,7 +24,7 @@ pub use event::{
     AccessKind, Batch, DecidedBy, Event, EventKind, Injection, InjectionMethod, MemoryFailure, OutboxTotals,
     QuarantineMethod, QuarantineReport, UnclaimedAccess, Wake,
 };
-pub use options::{BackendKind, BackendOptions, Boot, Image, MAX_VCPUS, VmOptions};
+pub use options::{BackendKind, BackendOptions, Boot, Image, MAX_VCPUS, UnclaimedAccessPolicy, VmOptions};
 pub use sea::{MemoryFailurePolicy, RecoverablePolicy, Threshold, ThresholdAction, UncontainablePolicy};
 pub use seawall_kvm::SystemEventKind;
 pub use simulated::{AbortStep, Script, ScriptError, Step};

@@ -31,6 +31,20 @@ pub struct VmOptions {
     pub arm_nisv_to_user: bool,
     /// What to do with a memory error.
     pub memory_failure: MemoryFailurePolicy,
+    /// What to do with an access to where nothing is.
+    pub unclaimed_access: UnclaimedAccessPolicy,
+}
+
+/// What to do with an access to a guest-physical address that no device claims.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UnclaimedAccessPolicy {
+    /// Inject an external abort, as on a machine without a device there.
+    Abort,
+    /// Stop the virtual machine.
+    Stop,
+    /// Let a load read zero and a store do nothing. An access without a syndrome gets the abort all the same: nobody knows
+    /// which register it loads.
+    ReadZero,
 }
 
 /// What runs the vCPUs.

@@ -10,7 +10,7 @@ use seawall_kvm::{Errno, KickTarget, KvmError, RegId, VcpuEntry, VcpuEvents, Vcp
 use crate::backend::{Kicker, VcpuBackend};
 use crate::devices::Bus;
 use crate::event::Outbox;
-use crate::options::BackendKind;
+use crate::options::{BackendKind, UnclaimedAccessPolicy};
 use crate::sea::{Granule, MemoryFailurePolicy, RecoverablePolicy, UncontainablePolicy};
 use crate::simulated::SimulatedQuarantine;
 use crate::vcpu::RunContext;
@@ -232,6 +232,7 @@ pub(crate) fn context(recoverable: RecoverablePolicy, outbox: Arc<Outbox>) -> Ru
             threshold: None,
             same_fault_limit: 3,
         },
+        unclaimed: UnclaimedAccessPolicy::Abort,
         bus: Bus::new(Arc::clone(&outbox)),
         ledger: Mutex::default(),
         quarantine: Box::new(SimulatedQuarantine::default()),

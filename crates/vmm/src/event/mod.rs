@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use seawall_arm64::{Esr, Gpa};
 
 use crate::error::{InjectionError, VmError};
-use crate::options::BackendKind;
+use crate::options::{BackendKind, UnclaimedAccessPolicy};
 use crate::sea::{
     FailureAction, FailureSource, LedgerTotals, MemoryError, PageHit, PageState, PoisonedPage, Severity,
     ThresholdAction, VerdictReason,
@@ -180,6 +180,8 @@ pub struct UnclaimedAccess {
     pub gpa: Gpa,
     /// Whether it was a store; absent where the kernel does not say.
     pub write: Option<bool>,
+    /// What was done.
+    pub action: UnclaimedAccessPolicy,
 }
 
 /// What kind of exit an unclaimed access was.

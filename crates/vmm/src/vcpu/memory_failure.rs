@@ -141,7 +141,7 @@ impl VcpuPosition {
             FailureAction::Inject => self.inject_for(&failure.error, kind, vcpu),
             FailureAction::InjectSError(iss) => Ok(inject_serror(vcpu, iss)),
             FailureAction::Pause => return Some(ParkReason::MemoryErrorPauses),
-            FailureAction::Stop => return Some(ParkReason::MemoryErrorStops),
+            FailureAction::Stop => return Some(ParkReason::PolicyStops),
         };
         match injection {
             Err(error) => Some(ParkReason::Failed(error.into())),

@@ -10,7 +10,7 @@ use crate::backend::{PageQuarantine, VcpuBackend};
 use crate::devices::Bus;
 use crate::error::{UnhandledExit, VmError};
 use crate::event::{AccessKind, EventKind, Injection, MemoryFailure, Outbox, UnclaimedAccess};
-use crate::options::BackendKind;
+use crate::options::{BackendKind, UnclaimedAccessPolicy};
 use crate::sea::{
     self, AbortRequest, Access, BARE_DATA_ABORT, Decision, Fidelity, Granule, Ledger, MemoryFailurePolicy,
 };
@@ -23,6 +23,7 @@ use crate::vcpu::memory_failure::{PendingFailure, Streak};
 pub(crate) struct RunContext {
     pub(crate) backend: BackendKind,
     pub(crate) policy: MemoryFailurePolicy,
+    pub(crate) unclaimed: UnclaimedAccessPolicy,
     pub(crate) bus: Bus,
     pub(crate) ledger: Mutex<Ledger>,
     pub(crate) quarantine: Box<dyn PageQuarantine>,
@@ -57,8 +58,8 @@ pub(crate) enum ParkReason {
     Requested,
     /// A memory error pauses the VM. The abort waits for a resume.
     MemoryErrorPauses,
-    /// A memory error stops the VM.
-    MemoryErrorStops,
+    /// The policy stops the VM.
+    PolicyStops,
     /// The guest ended by PSCI, or crashed.
     SystemEvent(SystemEventKind),
     /// It cannot go on.
@@ -127,7 +128,7 @@ impl VcpuPosition {
             VcpuExit::MmioWrite { gpa, data, len } => {
                 match context.bus.write(gpa.bits(), &data[..usize::from(len)]) {
                     Some(()) => None,
-                    None => self.unclaimed(index, AccessKind::Mmio, gpa, Some(true), vcpu, context),
+                    None => self.unclaimed(index, AccessKind::Mmio, gpa, true, vcpu, context),
                 }
             }
             VcpuExit::MmioRead { gpa, len } => match context.bus.read(gpa.bits(), len) {
@@ -135,7 +136,7 @@ impl VcpuPosition {
                     self.entry = VcpuEntry::MmioRead(data);
                     None
                 }
-                None => self.unclaimed(index, AccessKind::Mmio, gpa, Some(false), vcpu, context),
+                None => self.unclaimed(index, AccessKind::Mmio, gpa, false, vcpu, context),
             },
             VcpuExit::ArmSea(sea) => self.sea(index, sea, vcpu, context),
             VcpuExit::MemoryErrorSignal(signal) => self.signal(index, signal, vcpu, context),
@@ -143,13 +144,18 @@ impl VcpuPosition {
                 index,
                 AccessKind::Nisv,
                 gpa,
-                Some(esr_iss & ISS_WNR != 0),
+                esr_iss & ISS_WNR != 0,
                 vcpu,
                 context,
             ),
-            VcpuExit::Ldst64b { gpa, .. } => {
-                self.unclaimed(index, AccessKind::Ldst64b, gpa, None, vcpu, context)
-            }
+            VcpuExit::Ldst64b { gpa, esr_iss } => self.unclaimed(
+                index,
+                AccessKind::Ldst64b,
+                gpa,
+                esr_iss & ISS_WNR != 0,
+                vcpu,
+                context,
+            ),
             VcpuExit::Interrupted => mailbox.park_requested().then_some(ParkReason::Requested),
             VcpuExit::SystemEvent { kind, .. } => {
                 self.last_exit = LastExit::Other("a PSCI call");
@@ -185,33 +191,52 @@ impl VcpuPosition {
         }
     }
 
-    /// An access where nothing is gets an external abort, as on a machine without a device there.
+    /// An access to where nothing is: told, and treated as the policy says.
     fn unclaimed(
         &mut self,
         index: u32,
         kind: AccessKind,
         gpa: Gpa,
-        write: Option<bool>,
+        write: bool,
         vcpu: &mut dyn VcpuBackend,
         context: &RunContext,
     ) -> Option<ParkReason> {
-        let esr = Esr::from_bits(BARE_DATA_ABORT.bits() | if write == Some(true) { ISS_WNR } else { 0 });
+        let esr = Esr::from_bits(BARE_DATA_ABORT.bits() | if write { ISS_WNR } else { 0 });
         let access = Access { esr, gva: None };
         self.last_exit = LastExit::Access(access);
-        let pstate = match vcpu.get_register(RegId::PSTATE) {
-            Ok(pstate) => Pstate::from_bits(pstate),
-            Err(error) => return Some(ParkReason::Failed(error.into())),
+        let action = match (context.unclaimed, kind) {
+            (UnclaimedAccessPolicy::ReadZero, AccessKind::Nisv | AccessKind::Ldst64b) => {
+                UnclaimedAccessPolicy::Abort
+            }
+            (policy, _) => policy,
         };
-        let injection = inject(vcpu, &sea::plan(access, pstate, Fidelity::Restored));
+        let reason = match action {
+            UnclaimedAccessPolicy::Stop => Some(ParkReason::PolicyStops),
+            UnclaimedAccessPolicy::ReadZero => {
+                self.entry = if write {
+                    VcpuEntry::Run
+                } else {
+                    VcpuEntry::MmioRead([0; 8])
+                };
+                None
+            }
+            UnclaimedAccessPolicy::Abort => match vcpu.get_register(RegId::PSTATE) {
+                Err(error) => Some(ParkReason::Failed(error.into())),
+                Ok(pstate) => {
+                    let plan = sea::plan(access, Pstate::from_bits(pstate), Fidelity::Restored);
+                    let failed = inject(vcpu, &plan).error;
+                    failed.map(|source| ParkReason::Failed(VmError::InjectionFailed { vcpu: index, source }))
+                }
+            },
+        };
         context.outbox.push(EventKind::UnclaimedAccess(UnclaimedAccess {
             vcpu: index,
             kind,
             gpa,
-            write,
+            write: Some(write),
+            action,
         }));
-        injection
-            .error
-            .map(|source| ParkReason::Failed(VmError::InjectionFailed { vcpu: index, source }))
+        reason
     }
 
     /// Injects an abort because somebody asked. It takes the place of an abort that waits.

@@ -293,7 +293,7 @@ impl Control {
         match reason {
             ParkReason::Requested => self.arrive(),
             ParkReason::MemoryErrorPauses => self.aim(Destination::Paused),
-            ParkReason::MemoryErrorStops => {
+            ParkReason::PolicyStops => {
                 self.aim(Destination::Ended(ended(ExitReason::Policy)));
             }
             ParkReason::SystemEvent(SystemEventKind::Shutdown) => {

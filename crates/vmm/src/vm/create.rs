@@ -53,6 +53,7 @@ fn create(
     let context = Arc::new(RunContext {
         backend: options.backend.kind(),
         policy: options.memory_failure,
+        unclaimed: options.unclaimed_access,
         bus: Bus::new(Arc::clone(&outbox)),
         ledger: Mutex::new(Ledger::default()),
         quarantine: machine.quarantine,

@@ -68,7 +68,7 @@ impl Vm {
     /// use std::sync::mpsc;
     /// use seawall_vmm::{
     ///     BackendOptions, Boot, Image, MemoryFailurePolicy, RecoverablePolicy, Script, Step, SystemEventKind,
-    ///     UncontainablePolicy, Vm, VmOptions,
+    ///     UnclaimedAccessPolicy, UncontainablePolicy, Vm, VmOptions,
     /// };
     ///
     /// let script = Script::new(vec![vec![Step::SystemEvent(SystemEventKind::Shutdown)]]).expect("playable");
@@ -88,6 +88,7 @@ impl Vm {
     ///         threshold: None,
     ///         same_fault_limit: 3,
     ///     },
+    ///     unclaimed_access: UnclaimedAccessPolicy::Abort,
     /// };
     /// let (reply, created) = mpsc::channel();
     /// Vm::create(options, Box::new(|| {}), Box::new(move |vm| reply.send(vm).expect("somebody waits")));

@@ -2,7 +2,7 @@
 
 use seawall_arm64::Gpa;
 use seawall_kvm::{Errno, RegId};
-use seawall_vmm::{AccessKind, Event, EventKind, ExitReason, Step, UnclaimedAccess};
+use seawall_vmm::{AccessKind, Event, EventKind, ExitReason, Step, UnclaimedAccess, UnclaimedAccessPolicy};
 
 use crate::harness::{INJECT, Machine, Registers, VBAR, guest};
 
@@ -54,7 +54,8 @@ fn an_access_that_no_device_claims_aborts() {
                 vcpu: 0,
                 kind,
                 gpa: HOLE,
-                write: Some(written)
+                write: Some(written),
+                action: UnclaimedAccessPolicy::Abort,
             }]
         );
         machine.pause().expect("the guest goes on");

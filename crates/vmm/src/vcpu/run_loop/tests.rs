@@ -110,19 +110,21 @@ fn a_load_that_nobody_claims_has_no_answer_but_an_abort() {
         let (reason, events) = run_once(&mut vcpu);
         assert_eq!(reason, ParkReason::Requested);
         assert_eq!(vcpu.entries, [VcpuEntry::Run, VcpuEntry::Run]);
-        assert_eq!(vcpu.get(RegId::ESR_EL1), 0x9200_0010);
-        assert_eq!(vcpu.get(RegId::FAR_EL1), FakeVcpu::FAR, "as the kernel wrote it");
-        let (kind, write) = match exit {
-            VcpuExit::Ldst64b { .. } => (AccessKind::Ldst64b, None),
-            _ => (AccessKind::Mmio, Some(false)),
+        // The syndrome of the 64-byte access says that it was a store.
+        let (kind, write, esr) = match exit {
+            VcpuExit::Ldst64b { .. } => (AccessKind::Ldst64b, Some(true), 0x9200_0050),
+            _ => (AccessKind::Mmio, Some(false), 0x9200_0010),
         };
+        assert_eq!(vcpu.get(RegId::ESR_EL1), esr);
+        assert_eq!(vcpu.get(RegId::FAR_EL1), FakeVcpu::FAR, "as the kernel wrote it");
         assert_eq!(
             events,
             [EventKind::UnclaimedAccess(UnclaimedAccess {
                 vcpu: 7,
                 kind,
                 gpa: HOLE,
-                write
+                write,
+                action: UnclaimedAccessPolicy::Abort,
             })]
         );
     }
