@@ -7,10 +7,12 @@ import type {
   HostSupport,
   Injection,
   InjectOptions,
+  LibvirtMemoryFailure,
   MemoryFailure,
   MemoryFailureEvent,
   PageState,
   PoisonedPage,
+  QmpMemoryFailure,
   SeawallError,
   SimulatedBackend,
   Syndrome,
@@ -174,6 +176,18 @@ hold<
     }
   >
 >()
+hold<
+  Same<
+    EventOf<'decision-fallback'>,
+    Base & {
+      type: 'decision-fallback'
+      failure: number
+      reason: 'timeout' | 'threw' | 'rejected' | 'invalid' | 'queue-full' | 'closing'
+      error?: string
+    }
+  >
+>()
+hold<Same<EventOf<'decision-late'>, Base & { type: 'decision-late'; failure: number; afterMs: number }>>()
 hold<Same<EventOf<'events-lost'>, Base & { type: 'events-lost'; fromSeq: number; toSeq: number }>>()
 hold<
   Same<
@@ -211,6 +225,21 @@ hold<
 hold<Equal<typeof seawall.probeHost, () => HostSupport>>()
 hold<Equal<typeof seawall.decodeEsr, (esr: bigint) => Syndrome>>()
 hold<Equal<typeof seawall.formatEsr, (esr: bigint) => string>>()
+hold<Equal<typeof seawall.toQmp, (event: MemoryFailureEvent) => QmpMemoryFailure | null>>()
+hold<Equal<typeof seawall.toLibvirt, (event: MemoryFailureEvent) => LibvirtMemoryFailure | null>>()
+hold<typeof seawall.jsonReplacer extends (key: string, value: unknown) => unknown ? true : false>()
+hold<Equal<typeof seawall.jsonReviver, (key: string, value: unknown) => unknown>>()
+hold<
+  Same<
+    QmpMemoryFailure,
+    {
+      recipient: 'hypervisor' | 'guest'
+      action: 'ignore' | 'inject' | 'fatal' | 'reset'
+      flags: { 'action-required': boolean; recursive: boolean }
+    }
+  >
+>()
+hold<Same<LibvirtMemoryFailure, { recipient: 0 | 1; action: 0 | 1 | 2 | 3; flags: number }>>()
 hold<Equal<typeof Vm.create, (options: VmOptions) => Promise<Vm>>>()
 hold<Vm extends EventEmitter & AsyncDisposable ? true : false>()
 hold<
@@ -267,6 +296,8 @@ const options = {
     quarantine: true,
     threshold: { distinctPages: 4, action: 'report' },
     sameFaultLimit: 3,
+    decide: async () => ({ action: 'inject' }),
+    decisionTimeoutMs: 100,
   },
   unclaimedAccess: 'abort',
   capabilities: { armSeaToUser: true, armNisvToUser: true },
@@ -286,6 +317,8 @@ export function describe(event: VmEvent): string {
     case 'state-changed':
     case 'exit':
     case 'unclaimed-access':
+    case 'decision-fallback':
+    case 'decision-late':
     case 'page-state-changed':
     case 'poison-threshold-reached':
     case 'events-lost':

@@ -1,6 +1,6 @@
 import { checkInteger, checkOneOf, checkRecord } from './checks.ts'
 import { invalidOption } from './errors.ts'
-import type { NativeDecision } from './native.ts'
+import type { NativeDecision, NativeVm } from './native.ts'
 
 /** What to do with a memory error whose abort waits. */
 export type Decision =
@@ -32,7 +32,8 @@ export function toNativeDecisions(decisions: unknown): NativeDecision[] {
 const ACTIONS = { inject: ['abort'], 'inject-serror': ['iss'], pause: [], stop: [] } as const
 const ACTION_NAMES = Object.keys(ACTIONS) as (keyof typeof ACTIONS)[]
 
-function toNativeDecision(failure: number, value: unknown, what: string): NativeDecision {
+/** Checks a decision about one failure. */
+export function toNativeDecision(failure: number, value: unknown, what: string): NativeDecision {
   if (typeof value !== 'object' || value === null) throw invalidOption('an object', what, value)
   const action = checkOneOf('action' in value ? value.action : undefined, ACTION_NAMES, `${what}.action`)
   const decision = checkRecord(value, ['action', ...ACTIONS[action]], what)
@@ -48,5 +49,24 @@ function toNativeDecision(failure: number, value: unknown, what: string): Native
     case 'pause':
     case 'stop':
       return { action, failure }
+  }
+}
+
+/** Answers the addon's questions with what `decide` returns; never throws, and never answers twice. */
+export async function answer(
+  native: Pick<NativeVm, 'respond' | 'respondFailure'>,
+  failure: number,
+  decide: () => Decision | Promise<Decision>,
+): Promise<void> {
+  let decision: unknown
+  let reason: 'threw' | 'rejected' | 'invalid' = 'threw'
+  try {
+    const returned = decide()
+    reason = 'rejected'
+    decision = await returned
+    reason = 'invalid'
+    native.respond(toNativeDecision(failure, decision, `the decision about failure ${failure}`))
+  } catch (error) {
+    native.respondFailure(failure, reason, error instanceof Error ? error.message : String(error))
   }
 }

@@ -83,7 +83,10 @@ export interface MemoryFailure {
 export interface EventBase {
   /** The version of the events' shapes. */
   schemaVersion: 1
-  /** One sequence per VM, from 1, with no gap but those an `events-lost` names. */
+  /**
+   * One sequence per VM, from 1, with no gap but those an `events-lost` names. A failure that `decide` is asked about has its
+   * number from then on, and is told when it was dealt with: after events of higher numbers that came meanwhile.
+   */
   seq: number
   /** The wall clock, RFC 3339 in UTC. */
   time: string
@@ -136,6 +139,13 @@ export type VmEvent =
       distinctPages: number
       action: 'pause' | 'stop' | 'report'
     })
+  | (EventBase & {
+      type: 'decision-fallback'
+      failure: number
+      reason: 'timeout' | 'threw' | 'rejected' | 'invalid' | 'queue-full' | 'closing'
+      error?: string
+    })
+  | (EventBase & { type: 'decision-late'; failure: number; afterMs: number })
   | (EventBase & { type: 'events-lost'; fromSeq: number; toSeq: number })
   | (EventBase & { type: 'vcpu-failed'; vcpu: number; error: { code: string; message: string } })
 

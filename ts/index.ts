@@ -18,7 +18,9 @@ export type {
   VmState,
 } from './events.ts'
 export { type HostSupport, probeHost } from './host.ts'
-export type { FlatBoot, MemoryFailurePolicy, VmOptions } from './options.ts'
+export { jsonReplacer, jsonReviver } from './json.ts'
+export type { Decide, FlatBoot, MemoryFailurePolicy, VmOptions } from './options.ts'
+export { type LibvirtMemoryFailure, type QmpMemoryFailure, toLibvirt, toQmp } from './peers.ts'
 export { type SimulatedBackend, type SimulatedStep, simulated } from './simulated.ts'
 export { type Abort, decodeEsr, formatEsr, type Syndrome, type SyndromeField } from './syndrome.ts'
 export type { InjectOptions, RegisterName, Vcpu } from './vcpu.ts'

@@ -31,7 +31,8 @@ export type NativeMemoryFailure = Omit<MemoryFailureEvent, 'vm' | 'injection'> &
 export type NativeEvent =
   | NativeMemoryFailure
   | (Omit<Extract<VmEvent, { type: 'exit' }>, 'exit'> & { exit: NativeExit })
-  | Exclude<VmEvent, { type: 'memory-failure' | 'exit' }>
+  | (Omit<Extract<VmEvent, { type: 'decision-fallback' }>, 'error'> & { error: string | null })
+  | Exclude<VmEvent, { type: 'memory-failure' | 'exit' | 'decision-fallback' }>
 
 /** A step of a simulated vCPU, with its defaults completed. */
 export type NativeStep =
@@ -90,6 +91,7 @@ export interface NativeVmOptions {
   threshold: { distinctPages: number; action: 'pause' | 'stop' | 'report' } | null
   sameFaultLimit: number
   unclaimedAccess: 'abort' | 'stop' | 'read-zero'
+  decisionTimeoutMs: number
 }
 
 /** The addon's virtual machine. */
@@ -106,6 +108,12 @@ export interface NativeVm {
   injectAbort(vcpu: number, request: NativeAbortRequest): Promise<NativeInjection | NativeError>
   injectSerror(vcpu: number, iss: number | null): Promise<NativeInjection | NativeError>
   pendingFailures(): NativeMemoryFailure[]
+  respond(decision: NativeDecision): 'accepted' | 'late' | 'unknown'
+  respondFailure(
+    failure: number,
+    reason: 'threw' | 'rejected' | 'invalid',
+    error: string,
+  ): 'accepted' | 'late' | 'unknown'
   drain(): { events: NativeEvent[]; console: Buffer }
   readMemory(gpa: bigint, length: number): Buffer | NativeError
   writeMemory(gpa: bigint, data: Uint8Array): NativeError | null
@@ -118,7 +126,11 @@ export interface NativeBinding {
   probeHost(): HostSupport
   decodeEsr(esr: bigint): Syndrome
   formatEsr(esr: bigint): string
-  createVm(options: NativeVmOptions, wake: () => void): Promise<NativeVm | NativeError>
+  createVm(
+    options: NativeVmOptions,
+    wake: () => void,
+    ask: ((failure: NativeMemoryFailure) => void) | null,
+  ): Promise<NativeVm | NativeError>
   closeAll(): void
 }
 

@@ -1,8 +1,12 @@
 import { randomUUID } from 'node:crypto'
 import { checkBoolean, checkInteger, checkOneOf, checkRecord, checkString, checkU64 } from './checks.ts'
+import type { Decision } from './decision.ts'
 import { invalidOption } from './errors.ts'
+import type { MemoryFailure } from './events.ts'
 import type { NativeVmOptions } from './native.ts'
 import { type SimulatedBackend, toNativeScript } from './simulated.ts'
+import type { Vcpu } from './vcpu.ts'
+import type { Vm } from './vm.ts'
 
 /** What a virtual machine is made of. */
 export interface VmOptions {
@@ -64,7 +68,22 @@ export interface MemoryFailurePolicy {
    * A user process that survives its signal and touches the page for ever never stops the VM. Default 3.
    */
   sameFaultLimit?: number
+  /**
+   * Asked once for every memory error that a vCPU consumes, while that vCPU waits; not about further accesses to a page in
+   * quarantine. What it returns is done on the vCPU's own thread. Where it throws, rejects, answers too late or with nothing
+   * that can be done, the rest of this policy applies, and a `decision-fallback` event says why. For an error that nobody
+   * can contain only `pause` and `stop` can be done.
+   */
+  decide?: Decide
+  /** How long a vCPU waits for `decide`, in milliseconds, 1 to 600000. Default 100. */
+  decisionTimeoutMs?: number
 }
+
+/** Decides about a memory error. `signal` is aborted when the vCPU waits no more. */
+export type Decide = (
+  failure: MemoryFailure,
+  context: { vm: Vm; vcpu: Vcpu; signal: AbortSignal },
+) => Decision | Promise<Decision>
 
 const MAX_VCPUS = 512
 const MAX_COUNT = 2 ** 32 - 1
@@ -84,7 +103,15 @@ export function toNativeOptions(value: unknown): NativeVmOptions {
   ]
   const options = checkRecord(value, names, 'options')
   const boot = checkRecord(options['boot'], ['type', 'image', 'loadAddress', 'entry'], 'boot')
-  const policyNames = ['recoverable', 'uncontainable', 'quarantine', 'threshold', 'sameFaultLimit']
+  const policyNames = [
+    'recoverable',
+    'uncontainable',
+    'quarantine',
+    'threshold',
+    'sameFaultLimit',
+    'decide',
+    'decisionTimeoutMs',
+  ]
   const policy = checkRecord(options['memoryFailure'] ?? {}, policyNames, 'memoryFailure')
   const capabilityNames = ['armSeaToUser', 'armNisvToUser']
   const capabilities = checkRecord(options['capabilities'] ?? {}, capabilityNames, 'capabilities')
@@ -114,6 +141,12 @@ export function toNativeOptions(value: unknown): NativeVmOptions {
     ),
     quarantine: checkBoolean(policy['quarantine'] ?? true, 'memoryFailure.quarantine'),
     threshold: checkThreshold(policy['threshold']),
+    decisionTimeoutMs: checkInteger(
+      policy['decisionTimeoutMs'] ?? 100,
+      1,
+      600_000,
+      'memoryFailure.decisionTimeoutMs',
+    ),
     unclaimedAccess: checkOneOf(
       options['unclaimedAccess'] ?? 'abort',
       ['abort', 'stop', 'read-zero'],
@@ -121,6 +154,15 @@ export function toNativeOptions(value: unknown): NativeVmOptions {
     ),
     sameFaultLimit: checkInteger(policy['sameFaultLimit'] ?? 3, 1, MAX_COUNT, 'memoryFailure.sameFaultLimit'),
   }
+}
+
+/** The function that decides, if there is one. */
+export function toDecide(options: VmOptions): Decide | undefined {
+  const decide: unknown = options.memoryFailure?.decide
+  if (decide !== undefined && typeof decide !== 'function') {
+    throw invalidOption('a function', 'memoryFailure.decide', decide)
+  }
+  return options.memoryFailure?.decide
 }
 
 function checkThreshold(value: unknown): NativeVmOptions['threshold'] {

@@ -2,7 +2,7 @@ import { EventEmitter } from 'node:events'
 import type { Duplex } from 'node:stream'
 import { checkBytes, checkInteger, checkRecord, checkU64 } from './checks.ts'
 import { Console } from './console.ts'
-import { type Decision, toNativeDecisions } from './decision.ts'
+import { answer, type Decision, toNativeDecisions } from './decision.ts'
 import { EventStream } from './event-stream.ts'
 import type { MemoryFailure, PoisonedPage, VmEvent, VmEvents, VmExit, VmState } from './events.ts'
 import {
@@ -15,7 +15,7 @@ import {
   toError,
   unwrap,
 } from './native.ts'
-import { toNativeOptions, type VmOptions } from './options.ts'
+import { type Decide, toDecide, toNativeOptions, type VmOptions } from './options.ts'
 import { toInjection, Vcpu } from './vcpu.ts'
 
 /** Longer than any timer runs: what keeps the process alive is that the timer exists. */
@@ -62,6 +62,8 @@ export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
   readonly #native: NativeVm
   readonly #console: Console
   readonly #streams = new Set<EventStream>()
+  /** What `decide` was asked and has not answered, by the failure's number. */
+  readonly #asked = new Map<number, AbortController>()
   #keepAlive: NodeJS.Timeout | undefined
   #referenced = true
   #closing: Promise<{ unretiredHostPages: number }> | undefined
@@ -74,13 +76,19 @@ export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
    */
   static async create(options: VmOptions): Promise<Vm> {
     const native = toNativeOptions(options)
+    const decide = toDecide(options)
     // Weak: a VM that nobody holds any more, and that does not run, is closed by the garbage collector.
     let reference: WeakRef<Vm> | undefined
     const wake = () => {
       const vm = reference?.deref()
       if (vm !== undefined) vm.#drain()
     }
-    const vm = new Vm(unwrap(await loadNative().createVm(native, wake)), native.id, native.name, native.vcpus)
+    const ask = (failure: NativeMemoryFailure) => {
+      const vm = reference?.deref()
+      if (vm !== undefined && decide !== undefined) vm.#decide(failure, decide, native.decisionTimeoutMs)
+    }
+    const created = unwrap(await loadNative().createVm(native, wake, decide === undefined ? null : ask))
+    const vm = new Vm(created, native.id, native.name, native.vcpus)
     reference = new WeakRef(vm)
     return vm
   }
@@ -220,6 +228,7 @@ export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
     for (const native of events) {
       const event = this.#toEvent(native)
       if (event.type === 'state-changed') this.#holdProcess(event.to === 'running')
+      if (event.type === 'decision-fallback') this.#asked.get(event.failure)?.abort()
       for (const stream of this.#streams) stream.push(event)
       try {
         ;(this as EventEmitter).emit(event.type, event)
@@ -230,6 +239,20 @@ export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
         })
       }
     }
+  }
+
+  #decide(native: NativeMemoryFailure, decide: Decide, timeoutMs: number): void {
+    const vcpu = this.vcpus[native.vcpu ?? -1]
+    if (vcpu === undefined) return
+    const controller = new AbortController()
+    this.#asked.set(native.seq, controller)
+    // The vCPU's own clock decides, and an event says that it waits no more; this one is for a reader that lost the event.
+    const deadline = setTimeout(() => controller.abort(), timeoutMs).unref()
+    const context = { vm: this, vcpu, signal: controller.signal }
+    const failure = this.#toFailure(native)
+    void answer(this.#native, failure.seq, () => decide(failure, context)).finally(() =>
+      clearTimeout(deadline),
+    )
   }
 
   #toFailure(failure: NativeMemoryFailure): MemoryFailure {
@@ -246,6 +269,10 @@ export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
       }
       case 'exit':
         return { ...event, exit: toExit(event.exit) }
+      case 'decision-fallback': {
+        const { error, ...fallback } = event
+        return error === null ? fallback : { ...fallback, error }
+      }
       default:
         return event
     }

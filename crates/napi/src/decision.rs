@@ -3,6 +3,7 @@
 use napi::bindgen_prelude::BigInt;
 use napi_derive::napi;
 use seawall_arm64::{AbortKind, FaultStatusCode, Gva, SynchronousErrorType};
+use seawall_vmm::FallbackReason;
 use seawall_vmm::sea::{AbortRequest, Decision, Fidelity};
 
 use crate::esr::word;
@@ -29,6 +30,25 @@ pub enum NativeDecision {
     Stop {
         failure: u32,
     },
+}
+
+/// Why there is no decision.
+#[napi(string_enum = "kebab-case")]
+#[derive(Debug)]
+pub enum NativeFallbackReason {
+    Threw,
+    Rejected,
+    Invalid,
+}
+
+impl From<NativeFallbackReason> for FallbackReason {
+    fn from(reason: NativeFallbackReason) -> Self {
+        match reason {
+            NativeFallbackReason::Threw => Self::Threw,
+            NativeFallbackReason::Rejected => Self::Rejected,
+            NativeFallbackReason::Invalid => Self::Invalid,
+        }
+    }
 }
 
 #[napi(string_enum = "kebab-case")]

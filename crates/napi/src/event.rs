@@ -7,8 +7,8 @@ use seawall_vmm::sea::{
     self, ConsumerMode, ErrorReport, FailureAction, FailureSource, PageState, Severity, ThresholdAction,
 };
 use seawall_vmm::{
-    AccessKind, BackendKind, DecidedBy, Event, EventKind, ExitReason, InjectionMethod, MemoryFailure,
-    QuarantineMethod, UnclaimedAccessPolicy, VmExit,
+    AccessKind, BackendKind, DecidedBy, Event, EventKind, ExitReason, FallbackReason, InjectionMethod,
+    MemoryFailure, QuarantineMethod, UnclaimedAccessPolicy, VmExit,
 };
 
 use crate::error::NativeError;
@@ -50,7 +50,7 @@ pub enum NativeEvent {
         #[napi(ts_type = "'inject' | 'inject-serror' | 'pause' | 'stop'")]
         action: &'static str,
         flags: Flags,
-        #[napi(ts_type = "'policy' | 'decide'")]
+        #[napi(ts_type = "'policy' | 'decide' | 'fallback'")]
         decided_by: &'static str,
         reason: String,
         quarantine: Option<Quarantine>,
@@ -103,6 +103,24 @@ pub enum NativeEvent {
         distinct_pages: i64,
         #[napi(ts_type = "'pause' | 'stop' | 'report'")]
         action: &'static str,
+    },
+    DecisionFallback {
+        schema_version: u8,
+        seq: i64,
+        time: String,
+        monotonic_ns: u64,
+        failure: i64,
+        #[napi(ts_type = "'timeout' | 'threw' | 'rejected' | 'invalid' | 'queue-full' | 'closing'")]
+        reason: &'static str,
+        error: Option<String>,
+    },
+    DecisionLate {
+        schema_version: u8,
+        seq: i64,
+        time: String,
+        monotonic_ns: u64,
+        failure: i64,
+        after_ms: f64,
     },
     VcpuFailed {
         schema_version: u8,
@@ -357,6 +375,7 @@ fn memory_failure(seq: i64, time: String, monotonic_ns: u64, failure: &MemoryFai
         decided_by: match failure.decided_by {
             DecidedBy::Policy => "policy",
             DecidedBy::Decide => "decide",
+            DecidedBy::Fallback => "fallback",
         },
         reason: failure.reason.to_string(),
         quarantine: failure.quarantine.map(|quarantine| Quarantine {
@@ -439,6 +458,34 @@ pub(crate) fn event(event: Event) -> NativeEvent {
                 ThresholdAction::Stop => "stop",
                 ThresholdAction::Report => "report",
             },
+        },
+        EventKind::DecisionFallback {
+            failure,
+            reason,
+            error,
+        } => NativeEvent::DecisionFallback {
+            schema_version,
+            seq,
+            time,
+            monotonic_ns,
+            failure: count(failure),
+            reason: match reason {
+                FallbackReason::Timeout => "timeout",
+                FallbackReason::Threw => "threw",
+                FallbackReason::Rejected => "rejected",
+                FallbackReason::Invalid => "invalid",
+                FallbackReason::QueueFull => "queue-full",
+                FallbackReason::Closing => "closing",
+            },
+            error,
+        },
+        EventKind::DecisionLate { failure, after } => NativeEvent::DecisionLate {
+            schema_version,
+            seq,
+            time,
+            monotonic_ns,
+            failure: count(failure),
+            after_ms: after.as_secs_f64() * 1000.0,
         },
         EventKind::VcpuFailed { vcpu, error } => NativeEvent::VcpuFailed {
             schema_version,

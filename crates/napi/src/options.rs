@@ -1,5 +1,7 @@
 //! `Vm.create()`'s options, checked and completed by the TypeScript side.
 
+use std::time::Duration;
+
 use napi::bindgen_prelude::{BigInt, Either, Uint8Array};
 use napi_derive::napi;
 use seawall_vmm::{
@@ -30,6 +32,7 @@ pub struct NativeVmOptions {
     pub threshold: Option<NativeThreshold>,
     pub same_fault_limit: u32,
     pub unclaimed_access: NativeUnclaimedAccess,
+    pub decision_timeout_ms: u32,
 }
 
 #[napi(string_enum = "kebab-case")]
@@ -110,6 +113,7 @@ pub(crate) fn options(options: NativeVmOptions) -> Result<VmOptions, NativeError
             }),
             same_fault_limit: options.same_fault_limit,
         },
+        decision_timeout: Duration::from_millis(options.decision_timeout_ms.into()),
         unclaimed_access: match options.unclaimed_access {
             NativeUnclaimedAccess::Abort => UnclaimedAccessPolicy::Abort,
             NativeUnclaimedAccess::Stop => UnclaimedAccessPolicy::Stop,

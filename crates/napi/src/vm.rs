@@ -6,9 +6,9 @@ use napi::bindgen_prelude::{BigInt, Buffer, Either, Function, Object, Uint8Array
 use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
 use napi::{Env, Result, Status};
 use napi_derive::napi;
-use seawall_vmm::{Reply, Vm, VmError};
+use seawall_vmm::{Answer, AnswerOutcome, Reply, Vm, VmError};
 
-use crate::decision::{NativeAbortRequest, NativeDecision};
+use crate::decision::{NativeAbortRequest, NativeDecision, NativeFallbackReason};
 use crate::error::NativeError;
 use crate::esr::word;
 use crate::event::{Injection, NativeEvent, NativeExit, PoisonedPage, event, pending_failure};
@@ -62,15 +62,21 @@ where
     Ok((Box::new(settle), promise))
 }
 
-/// Creates a virtual machine. `wake` is called, at most once per batch, when there is something to drain.
+/// Asks JavaScript about a memory error: weak too, and given an owned value.
+type Ask = ThreadsafeFunction<NativeEvent, (), NativeEvent, Status, false, true>;
+
+/// Creates a virtual machine. `wake` is called, at most once per batch, when there is something to drain; `ask`, if there is
+/// one, with each failure that is to be decided.
 #[napi(catch_unwind, ts_return_type = "Promise<NativeVm | NativeError>")]
 pub fn create_vm<'env>(
     env: &'env Env,
     native: NativeVmOptions,
     wake: Function<'env, (), ()>,
+    ask: Option<Function<'env, NativeEvent, ()>>,
 ) -> Result<Object<'env>> {
     registry::hook(env)?;
     let wake: Wake = wake.build_threadsafe_function::<()>().weak::<true>().build()?;
+    let ask = ask.map(asker).transpose()?;
     let (deferred, promise) = env.create_deferred()?;
     let settle = move |result: std::result::Result<Vm, NativeError>| {
         deferred.resolve(move |_| {
@@ -94,10 +100,29 @@ pub fn create_vm<'env>(
             let reply = move |result: std::result::Result<Vm, VmError>| {
                 settle(result.map_err(|error| NativeError::from(&error)));
             };
-            Vm::create(options, Box::new(wake), Box::new(reply));
+            Vm::create(options, Box::new(wake), ask, Box::new(reply));
         }
     }
     Ok(promise)
+}
+
+fn asker(ask: Function<'_, NativeEvent, ()>) -> Result<seawall_vmm::Ask> {
+    let ask: Ask = ask
+        .build_threadsafe_function::<NativeEvent>()
+        .weak::<true>()
+        .build()?;
+    Ok(Box::new(move |seq, failure| {
+        let question = pending_failure(seq, failure);
+        ask.call(question, ThreadsafeFunctionCallMode::NonBlocking) == Status::Ok
+    }))
+}
+
+const fn outcome(outcome: AnswerOutcome) -> &'static str {
+    match outcome {
+        AnswerOutcome::Accepted => "accepted",
+        AnswerOutcome::Late(_) => "late",
+        AnswerOutcome::Unknown => "unknown",
+    }
 }
 
 #[napi]
@@ -195,6 +220,24 @@ impl NativeVm {
             .iter()
             .map(|(seq, failure)| pending_failure(*seq, failure))
             .collect()
+    }
+
+    /// Answers a question; says what became of the answer.
+    #[napi(catch_unwind, ts_return_type = "'accepted' | 'late' | 'unknown'")]
+    #[must_use]
+    pub fn respond(&self, decision: NativeDecision) -> &'static str {
+        let (failure, decision) = decision.into_entry();
+        outcome(self.vm.answer(failure, Answer::Decision(decision)))
+    }
+
+    /// Says that there is no answer to a question, and why.
+    #[napi(catch_unwind, ts_return_type = "'accepted' | 'late' | 'unknown'")]
+    #[must_use]
+    pub fn respond_failure(&self, failure: u32, reason: NativeFallbackReason, error: String) -> &'static str {
+        outcome(
+            self.vm
+                .answer(failure.into(), Answer::Failed(reason.into(), error)),
+        )
     }
 
     #[napi(getter, catch_unwind)]

@@ -28,4 +28,5 @@ pub use options::{BackendKind, BackendOptions, Boot, Image, MAX_VCPUS, Unclaimed
 pub use sea::{MemoryFailurePolicy, RecoverablePolicy, Threshold, ThresholdAction, UncontainablePolicy};
 pub use seawall_kvm::SystemEventKind;
 pub use simulated::{AbortStep, Script, ScriptError, Step};
+pub use vcpu::{Answer, AnswerOutcome, Ask, FallbackReason};
 pub use vm::{ClosedVm, ExitReason, Reply, Vm, VmExit, VmState};

@@ -1,6 +1,7 @@
 //! What a virtual machine is made of.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::error::VmError;
 use crate::memory_layout::PAGE_SIZE;
@@ -31,6 +32,8 @@ pub struct VmOptions {
     pub arm_nisv_to_user: bool,
     /// What to do with a memory error.
     pub memory_failure: MemoryFailurePolicy,
+    /// How long a vCPU waits when the owner is asked what to do with a memory error.
+    pub decision_timeout: Duration,
     /// What to do with an access to where nothing is.
     pub unclaimed_access: UnclaimedAccessPolicy,
 }

@@ -238,6 +238,8 @@ pub(crate) fn context(recoverable: RecoverablePolicy, outbox: Arc<Outbox>) -> Ru
         quarantine: Box::new(SimulatedQuarantine::default()),
         granule: Granule::PAGE,
         outbox,
+        questions: None,
+        control: mpsc::channel().0,
         pending: Mutex::default(),
     }
 }

@@ -12,6 +12,7 @@ use crate::sea::{
     FailureAction, FailureSource, LedgerTotals, MemoryError, PageHit, PageState, PoisonedPage, Severity,
     ThresholdAction, VerdictReason,
 };
+use crate::vcpu::FallbackReason;
 use crate::vm::{VmExit, VmState};
 
 pub(crate) use outbox::Outbox;
@@ -59,6 +60,22 @@ pub enum EventKind {
         distinct_pages: u64,
         /// What is done about it.
         action: ThresholdAction,
+    },
+    /// The policy's own verdict stayed in force although the owner was to be asked.
+    DecisionFallback {
+        /// The number of the failure's event.
+        failure: u64,
+        /// Why.
+        reason: FallbackReason,
+        /// What whoever was asked said of it, for people.
+        error: Option<String>,
+    },
+    /// An answer came after its deadline. Nothing was done about it.
+    DecisionLate {
+        /// The number of the failure's event.
+        failure: u64,
+        /// How long after the question.
+        after: Duration,
     },
     /// A vCPU cannot go on.
     VcpuFailed {
@@ -112,6 +129,8 @@ pub enum DecidedBy {
     Policy,
     /// The owner of the virtual machine.
     Decide,
+    /// The policy, because the owner was asked and did not answer, or not with what can be done.
+    Fallback,
 }
 
 /// How further accesses are kept off a lost page.

@@ -34,6 +34,25 @@ struct Queue {
     totals: OutboxTotals,
 }
 
+impl Queue {
+    fn keep(&mut self, seq: u64, kind: EventKind) {
+        let event = Event {
+            seq,
+            time: SystemTime::now(),
+            monotonic: monotonic(),
+            kind,
+        };
+        if self.events.len() == EVENT_CAPACITY
+            && let Some(oldest) = self.events.pop_front()
+        {
+            self.totals.lost += 1;
+            let (from, to) = self.lost.unwrap_or((oldest.seq, oldest.seq));
+            self.lost = Some((from.min(oldest.seq), to.max(oldest.seq)));
+        }
+        self.events.push_back(event);
+    }
+}
+
 /// What [`crate::Vm::drain`] takes.
 #[derive(Debug, Default)]
 pub struct Batch {
@@ -69,27 +88,28 @@ impl Outbox {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Takes a number for an event that is kept later, by [`Self::push_reserved`].
+    pub(crate) fn reserve(&self) -> u64 {
+        let mut queue = self.lock();
+        queue.next_seq += 1;
+        queue.next_seq
+    }
+
+    /// Keeps an event whose number was taken before.
+    pub(crate) fn push_reserved(&self, seq: u64, kind: EventKind) {
+        self.lock().keep(seq, kind);
+        self.wake();
+    }
+
     /// Numbers and keeps an event, and returns its number; where there is no room, the oldest goes.
     pub(crate) fn push(&self, kind: EventKind) -> u64 {
         let seq = {
             let mut queue = self.lock();
             // Numbered under the lock, so that the order of numbers is the order of events.
             queue.next_seq += 1;
-            let event = Event {
-                seq: queue.next_seq,
-                time: SystemTime::now(),
-                monotonic: monotonic(),
-                kind,
-            };
-            if queue.events.len() == EVENT_CAPACITY
-                && let Some(oldest) = queue.events.pop_front()
-            {
-                queue.totals.lost += 1;
-                let from = queue.lost.map_or(oldest.seq, |(from, _)| from);
-                queue.lost = Some((from, oldest.seq));
-            }
-            queue.events.push_back(event);
-            queue.next_seq
+            let seq = queue.next_seq;
+            queue.keep(seq, kind);
+            seq
         };
         self.wake();
         seq

@@ -2,7 +2,7 @@
 
 use seawall_arm64::AbortKind;
 
-use crate::sea::policy::Severity;
+use crate::sea::policy::{FailureAction, Severity};
 
 /// What to do with one memory error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,6 +18,17 @@ pub enum Decision {
 }
 
 impl Decision {
+    /// What it comes to: the action, and the kind of abort where it names one.
+    #[must_use]
+    pub const fn action(self) -> (FailureAction, Option<AbortKind>) {
+        match self {
+            Self::Inject(kind) => (FailureAction::Inject, kind),
+            Self::InjectSError(iss) => (FailureAction::InjectSError(iss), None),
+            Self::Pause => (FailureAction::Pause, None),
+            Self::Stop => (FailureAction::Stop, None),
+        }
+    }
+
     /// Whether it may be done: what nobody can contain is never handed to the guest.
     #[must_use]
     pub const fn allowed(self, severity: Severity) -> bool {

@@ -123,6 +123,8 @@ pub enum VerdictReason {
         /// How often, in a row.
         injections: u32,
     },
+    /// The owner was asked and decided.
+    Decided,
     /// The abort waited while the VM was paused.
     Resumed {
         /// The number of the event that said so.
@@ -152,6 +154,7 @@ impl fmt::Display for VerdictReason {
                     "the guest's kernel got this abort {injections} times in a row and touched the page again"
                 )
             }
+            Self::Decided => f.write_str("the owner decided"),
             Self::Resumed { failure } => {
                 write!(f, "the abort of event {failure} waited while the VM was paused")
             }

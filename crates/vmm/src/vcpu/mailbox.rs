@@ -2,12 +2,14 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use seawall_kvm::RegId;
 
 use crate::error::VmError;
 use crate::event::Injection;
 use crate::sea::AbortRequest;
+use crate::vcpu::question::Answer;
 use crate::vcpu::run_loop::Decisions;
 use crate::vm::Reply;
 
@@ -30,6 +32,26 @@ struct Requests {
     park: bool,
     quit: bool,
     commands: VecDeque<VcpuCommand>,
+    /// The virtual machine ends: nobody waits for anything any more.
+    ending: bool,
+    /// The question that the vCPU waits for an answer to.
+    asking: Option<u64>,
+    answer: Option<Answer>,
+}
+
+/// What ends a wait for an answer, or interrupts it.
+pub(super) enum AskWakeup {
+    Answer(Answer),
+    Command(VcpuCommand),
+    Timeout,
+    Ending,
+}
+
+/// Whether a vCPU is in the guest, or waits for an answer outside of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Whereabouts {
+    InGuest,
+    Asking,
 }
 
 /// What a parked vCPU is to do.
@@ -59,9 +81,75 @@ impl Mailbox {
         self.changed.notify_all();
     }
 
-    /// Makes a running vCPU park; the caller kicks it afterwards. A parked one stays parked.
-    pub(crate) fn request_park(&self) {
-        self.lock().park = true;
+    /// Makes a running vCPU park; the caller kicks it afterwards, unless it asks: then it is out of the guest and stays
+    /// there. A parked one stays parked.
+    pub(crate) fn request_park(&self) -> Whereabouts {
+        let mut requests = self.lock();
+        requests.park = true;
+        match requests.asking {
+            Some(_) => Whereabouts::Asking,
+            None => Whereabouts::InGuest,
+        }
+    }
+
+    /// Ends every wait for an answer, now and later: the virtual machine ends.
+    pub(crate) fn request_end(&self) {
+        self.lock().ending = true;
+        self.changed.notify_all();
+    }
+
+    /// Whether the vCPU waits for an answer.
+    pub(crate) fn is_asking(&self) -> bool {
+        self.lock().asking.is_some()
+    }
+
+    /// Begins a wait for an answer. `true`: the vCPU was to park, so that somebody waits to hear that it is out of the guest.
+    pub(super) fn begin_ask(&self, seq: u64) -> bool {
+        let mut requests = self.lock();
+        requests.asking = Some(seq);
+        requests.answer = None;
+        requests.park
+    }
+
+    /// Takes an answer, if it is to the question that the vCPU waits for, and the first.
+    pub(crate) fn answer(&self, seq: u64, answer: Answer) -> bool {
+        let mut requests = self.lock();
+        let waits = requests.asking == Some(seq) && requests.answer.is_none();
+        if waits {
+            requests.answer = Some(answer);
+            self.changed.notify_all();
+        }
+        waits
+    }
+
+    /// Waits for the answer until the deadline.
+    pub(super) fn wait_answer(&self, deadline: Instant) -> AskWakeup {
+        let mut requests = self.lock();
+        loop {
+            if let Some(answer) = requests.answer.take() {
+                return AskWakeup::Answer(answer);
+            }
+            if requests.ending || requests.quit {
+                return AskWakeup::Ending;
+            }
+            if let Some(command) = requests.commands.pop_front() {
+                return AskWakeup::Command(command);
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return AskWakeup::Timeout;
+            }
+            let woken = self.changed.wait_timeout(requests, left);
+            requests = woken.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Ends the wait. `true`: the vCPU has to park. A run that was asked for meanwhile is the one that goes on.
+    pub(super) fn end_ask(&self) -> bool {
+        let mut requests = self.lock();
+        requests.asking = None;
+        requests.run = None;
+        requests.park
     }
 
     /// Ends the thread as soon as the vCPU is parked; the caller kicks it afterwards.

@@ -3,6 +3,7 @@
 //! The order is what contains it: the ledger first, then the quarantine, so that no other vCPU consumes the error while the
 //! rest goes on; then the verdict, the plan, the injection; the event last, because it tells what was done.
 
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use seawall_arm64::{AbortKind, Gpa, Gva, Pstate};
@@ -17,6 +18,8 @@ use crate::sea::{
     FailureSource, Fidelity, Granule, History, LedgerTotals, MemoryError, PageHit, PageState, VerdictReason,
 };
 use crate::vcpu::apply::{inject, inject_serror};
+use crate::vcpu::mailbox::Mailbox;
+use crate::vcpu::question::Asked;
 use crate::vcpu::run_loop::{Decisions, LastExit, ParkReason, RunContext, VcpuPosition};
 
 /// The aborts of one page at one instruction, injected in a row.
@@ -35,6 +38,7 @@ impl VcpuPosition {
         sea: SeaExit,
         vcpu: &mut dyn VcpuBackend,
         context: &RunContext,
+        mailbox: &Arc<Mailbox>,
     ) -> Option<ParkReason> {
         self.last_exit = LastExit::Access(Access {
             esr: sea.esr,
@@ -44,7 +48,7 @@ impl VcpuPosition {
             esr: sea.esr,
             gva: sea.gva,
         };
-        self.memory_failure(index, report, sea.gpa, vcpu, context)
+        self.memory_failure(index, report, sea.gpa, vcpu, context, mailbox)
     }
 
     /// `SIGBUS` of the guest's access.
@@ -54,6 +58,7 @@ impl VcpuPosition {
         signal: MemoryErrorSignal,
         vcpu: &mut dyn VcpuBackend,
         context: &RunContext,
+        mailbox: &Arc<Mailbox>,
     ) -> Option<ParkReason> {
         self.last_exit = LastExit::Access(Access {
             esr: BARE_DATA_ABORT,
@@ -61,7 +66,7 @@ impl VcpuPosition {
         });
         let report = ErrorReport::Signal { lsb: signal.lsb };
         let gpa = Gpa::from_bits(RAM_BASE + signal.offset);
-        self.memory_failure(index, report, Some(gpa), vcpu, context)
+        self.memory_failure(index, report, Some(gpa), vcpu, context, mailbox)
     }
 
     fn memory_failure(
@@ -71,6 +76,7 @@ impl VcpuPosition {
         gpa: Option<Gpa>,
         vcpu: &mut dyn VcpuBackend,
         context: &RunContext,
+        mailbox: &Arc<Mailbox>,
     ) -> Option<ParkReason> {
         let consumer = match consumer(vcpu) {
             Ok(consumer) => consumer,
@@ -110,10 +116,29 @@ impl VcpuPosition {
             injection: None,
             ledger: recorded.totals,
         };
-        let reason = self.carry_out(index, &mut failure, None, vcpu);
-        let seq = context
-            .outbox
-            .push(EventKind::MemoryFailure(Box::new(failure.clone())));
+        let mut must_park = false;
+        let (reason, seq) = match context.questions_about(recorded.source) {
+            None => {
+                let reason = self.carry_out(index, &mut failure, None, vcpu);
+                let told = EventKind::MemoryFailure(Box::new(failure.clone()));
+                (reason, context.outbox.push(told))
+            }
+            Some(questions) => {
+                // The number comes first: whoever is asked knows the failure by it.
+                let seq = context.outbox.reserve();
+                let asked = Asked {
+                    index,
+                    seq,
+                    questions,
+                };
+                let kind;
+                (kind, must_park) = asked.decide(&mut failure, vcpu, context, mailbox);
+                let reason = self.carry_out(index, &mut failure, kind, vcpu);
+                let told = EventKind::MemoryFailure(Box::new(failure.clone()));
+                context.outbox.push_reserved(seq, told);
+                (reason, seq)
+            }
+        };
         if let Some(threshold) = verdict.threshold {
             let distinct_pages = recorded.totals.distinct_pages;
             let action = threshold.action;
@@ -126,7 +151,7 @@ impl VcpuPosition {
             context.pending().insert(seq, failure.clone());
             self.pending = Some(PendingFailure { seq, failure });
         }
-        reason
+        reason.or(must_park.then_some(ParkReason::Requested))
     }
 
     /// Does what was decided, on this thread. `None`: the vCPU runs on.
@@ -200,13 +225,7 @@ impl VcpuPosition {
     ) -> Option<ParkReason> {
         let PendingFailure { seq, mut failure } = self.pending.take()?;
         let decision = decisions.get(&seq).copied();
-        let (action, kind) = match decision {
-            None => (FailureAction::Inject, None),
-            Some(Decision::Inject(kind)) => (FailureAction::Inject, kind),
-            Some(Decision::InjectSError(iss)) => (FailureAction::InjectSError(iss), None),
-            Some(Decision::Pause) => (FailureAction::Pause, None),
-            Some(Decision::Stop) => (FailureAction::Stop, None),
-        };
+        let (action, kind) = decision.unwrap_or(Decision::Inject(None)).action();
         if action == FailureAction::Pause {
             // It was told that it waits, and goes on waiting.
             self.pending = Some(PendingFailure { seq, failure });

@@ -10,9 +10,12 @@
 mod apply;
 mod mailbox;
 mod memory_failure;
+mod question;
 mod run_loop;
 mod thread;
 
-pub(crate) use mailbox::VcpuCommand;
+pub(crate) use mailbox::{VcpuCommand, Whereabouts};
+pub(crate) use question::Questions;
+pub use question::{Answer, AnswerOutcome, Ask, FallbackReason};
 pub(crate) use run_loop::{Decisions, ParkReason, RunContext};
 pub(crate) use thread::{VcpuThread, spawn};

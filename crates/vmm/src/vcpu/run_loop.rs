@@ -1,7 +1,7 @@
 //! Running a vCPU until it parks, and everything that happens in between on its own thread.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 
 use seawall_arm64::{AbortKind, Esr, Gpa, Pstate};
 use seawall_kvm::{RegId, SystemEventKind, VcpuEntry, VcpuExit};
@@ -12,11 +12,14 @@ use crate::error::{UnhandledExit, VmError};
 use crate::event::{AccessKind, EventKind, Injection, MemoryFailure, Outbox, UnclaimedAccess};
 use crate::options::{BackendKind, UnclaimedAccessPolicy};
 use crate::sea::{
-    self, AbortRequest, Access, BARE_DATA_ABORT, Decision, Fidelity, Granule, Ledger, MemoryFailurePolicy,
+    self, AbortRequest, Access, BARE_DATA_ABORT, Decision, FailureSource, Fidelity, Granule, Ledger,
+    MemoryFailurePolicy,
 };
 use crate::vcpu::apply::{inject, inject_serror};
 use crate::vcpu::mailbox::Mailbox;
 use crate::vcpu::memory_failure::{PendingFailure, Streak};
+use crate::vcpu::question::Questions;
+use crate::vm::Message;
 
 /// What a vCPU's thread needs to know of its virtual machine.
 #[derive(Debug)]
@@ -30,6 +33,10 @@ pub(crate) struct RunContext {
     /// What a lost page takes with it where nobody says more: the host's page size.
     pub(crate) granule: Granule,
     pub(crate) outbox: Arc<Outbox>,
+    /// Who is asked about memory errors, if somebody is.
+    pub(crate) questions: Option<Questions>,
+    /// Where the vCPUs tell the control thread what happened to them.
+    pub(crate) control: mpsc::Sender<Message>,
     /// The failures whose abort waits, by the number of their event.
     pub(crate) pending: Mutex<BTreeMap<u64, MemoryFailure>>,
 }
@@ -42,6 +49,13 @@ impl RunContext {
 }
 
 impl RunContext {
+    /// Whom to ask about an error. A page in quarantine was decided about when it was lost.
+    pub(crate) fn questions_about(&self, source: FailureSource) -> Option<&Questions> {
+        self.questions
+            .as_ref()
+            .filter(|_| source != FailureSource::QuarantinedPage)
+    }
+
     /// The failures whose abort waits.
     pub(crate) fn pending(&self) -> MutexGuard<'_, BTreeMap<u64, MemoryFailure>> {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
@@ -56,6 +70,8 @@ pub(crate) type Decisions = BTreeMap<u64, Decision>;
 pub(crate) enum ParkReason {
     /// Somebody asked it to.
     Requested,
+    /// It waits for an answer outside of the guest, after it was asked to park.
+    Asks,
     /// A memory error pauses the VM. The abort waits for a resume.
     MemoryErrorPauses,
     /// The policy stops the VM.
@@ -97,7 +113,7 @@ impl VcpuPosition {
         index: u32,
         vcpu: &mut dyn VcpuBackend,
         context: &RunContext,
-        mailbox: &Mailbox,
+        mailbox: &Arc<Mailbox>,
         decisions: &Decisions,
     ) -> ParkReason {
         if let Some(reason) = self.settle_pending(index, vcpu, context, decisions) {
@@ -122,7 +138,7 @@ impl VcpuPosition {
         exit: VcpuExit,
         vcpu: &mut dyn VcpuBackend,
         context: &RunContext,
-        mailbox: &Mailbox,
+        mailbox: &Arc<Mailbox>,
     ) -> Option<ParkReason> {
         match exit {
             VcpuExit::MmioWrite { gpa, data, len } => {
@@ -138,8 +154,8 @@ impl VcpuPosition {
                 }
                 None => self.unclaimed(index, AccessKind::Mmio, gpa, false, vcpu, context),
             },
-            VcpuExit::ArmSea(sea) => self.sea(index, sea, vcpu, context),
-            VcpuExit::MemoryErrorSignal(signal) => self.signal(index, signal, vcpu, context),
+            VcpuExit::ArmSea(sea) => self.sea(index, sea, vcpu, context, mailbox),
+            VcpuExit::MemoryErrorSignal(signal) => self.signal(index, signal, vcpu, context, mailbox),
             VcpuExit::Nisv { gpa, esr_iss } => self.unclaimed(
                 index,
                 AccessKind::Nisv,

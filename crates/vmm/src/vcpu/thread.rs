@@ -53,7 +53,7 @@ fn serve(
     mut vcpu: Box<dyn VcpuBackend>,
     boot: Option<BootRegisters>,
     context: &RunContext,
-    mailbox: &Mailbox,
+    mailbox: &Arc<Mailbox>,
     control: &mpsc::Sender<Message>,
 ) {
     // The control thread outlives this one; should it be gone, there is nobody left to tell.

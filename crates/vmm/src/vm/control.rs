@@ -8,7 +8,7 @@ use seawall_kvm::{SystemEventKind, VmFd};
 use crate::error::VmError;
 use crate::event::EventKind;
 use crate::sea::Decision;
-use crate::vcpu::{Decisions, ParkReason, VcpuCommand, VcpuThread};
+use crate::vcpu::{Decisions, ParkReason, VcpuCommand, VcpuThread, Whereabouts};
 use crate::vm::Shared;
 use crate::vm::message::{Message, Reply};
 use crate::vm::state::{ClosedVm, ExitReason, VmExit, VmState};
@@ -241,12 +241,25 @@ impl Control {
         self.arrive();
     }
 
-    fn kick_running(&self) {
-        for (vcpu, running) in self.vcpus.iter().zip(&self.running) {
+    fn kick_running(&mut self) {
+        let ending = matches!(
+            &self.goal,
+            Some(Goal {
+                destination: Destination::Ended(_),
+                ..
+            })
+        );
+        for (vcpu, running) in self.vcpus.iter().zip(&mut self.running) {
+            if ending {
+                vcpu.mailbox.request_end();
+            }
             if *running {
-                vcpu.mailbox.request_park();
-                // A signal that cannot be sent is tried again; `immediate_exit` is set in any case.
-                drop(vcpu.kicker.kick());
+                match vcpu.mailbox.request_park() {
+                    // A signal that cannot be sent is tried again; `immediate_exit` is set in any case.
+                    Whereabouts::InGuest => drop(vcpu.kicker.kick()),
+                    // For a pause it is where it should be. For an end it is awaited: its wait ends at once.
+                    Whereabouts::Asking => *running = ending,
+                }
             }
         }
     }
@@ -291,7 +304,7 @@ impl Control {
             error: None,
         };
         match reason {
-            ParkReason::Requested => self.arrive(),
+            ParkReason::Requested | ParkReason::Asks => self.arrive(),
             ParkReason::MemoryErrorPauses => self.aim(Destination::Paused),
             ParkReason::PolicyStops => {
                 self.aim(Destination::Ended(ended(ExitReason::Policy)));
@@ -374,6 +387,8 @@ impl Control {
             {
                 vcpu.mailbox.send(command);
             }
+            // Out of the guest, and served while it waits.
+            VmState::Running if vcpu.mailbox.is_asking() => vcpu.mailbox.send(command),
             VmState::Closed => command.refuse(VmError::Closed { operation }),
             state => command.refuse(VmError::VcpuRunning { operation, state }),
         }

@@ -11,16 +11,21 @@ use crate::error::VmError;
 use crate::event::{Outbox, Wake};
 use crate::options::VmOptions;
 use crate::sea::Ledger;
-use crate::vcpu::{self, ParkReason, RunContext, VcpuThread};
+use crate::vcpu::{self, Ask, ParkReason, Questions, RunContext, VcpuThread};
 use crate::vm::control::{Control, Limits};
 use crate::vm::message::Message;
 use crate::vm::state::StateCell;
 use crate::vm::{Resources, Shared, Vm};
 
 /// Creates the virtual machine, hands its handle to `reply`, and serves it until it is closed.
-pub(super) fn create_and_serve(options: VmOptions, wake: Wake, reply: impl FnOnce(Result<Vm, VmError>)) {
+pub(super) fn create_and_serve(
+    options: VmOptions,
+    wake: Wake,
+    ask: Option<Ask>,
+    reply: impl FnOnce(Result<Vm, VmError>),
+) {
     let (sender, inbox) = mpsc::channel();
-    match create(&options, wake, &sender, &inbox) {
+    match create(&options, wake, ask, &sender, &inbox) {
         Ok((control, shared)) => {
             // The image may be large, and is in guest memory by now.
             let vcpus = options.vcpus;
@@ -39,6 +44,7 @@ pub(super) fn create_and_serve(options: VmOptions, wake: Wake, reply: impl FnOnc
 fn create(
     options: &VmOptions,
     wake: Wake,
+    ask: Option<Ask>,
     sender: &mpsc::Sender<Message>,
     inbox: &mpsc::Receiver<Message>,
 ) -> Result<(Control, Arc<Shared>), VmError> {
@@ -59,6 +65,8 @@ fn create(
         quarantine: machine.quarantine,
         granule: machine.granule,
         outbox: Arc::clone(&outbox),
+        questions: ask.map(|ask| Questions::new(ask, options.decision_timeout)),
+        control: sender.clone(),
         pending: Mutex::default(),
     });
     let mut boot = Some(boot);

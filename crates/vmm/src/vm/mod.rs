@@ -23,11 +23,11 @@ use seawall_arm64::AbortKind;
 use seawall_kvm::{Errno, GuestMemory, RegId};
 
 use crate::error::VmError;
-use crate::event::{Batch, Injection, MemoryFailure, Outbox, OutboxTotals, Wake};
+use crate::event::{Batch, EventKind, Injection, MemoryFailure, Outbox, OutboxTotals, Wake};
 use crate::memory_layout;
 use crate::options::VmOptions;
 use crate::sea::{AbortRequest, Decision, PoisonedPage};
-use crate::vcpu::{RunContext, VcpuCommand};
+use crate::vcpu::{Answer, AnswerOutcome, Ask, RunContext, VcpuCommand};
 use state::StateCell;
 
 pub(crate) use message::Message;
@@ -62,7 +62,8 @@ impl Vm {
     /// Creates a virtual machine, with its memory filled and its vCPUs parked before the first instruction.
     ///
     /// `wake` is called when there are events or console output to [`drain`](Self::drain), from any thread; it must not
-    /// block. The answer goes to `reply`, on the VM's control thread.
+    /// block. `ask`, where there is one, is called with each memory error that is to be decided; [`answer`](Self::answer) takes
+    /// the answer. The handle goes to `reply`, on the VM's control thread.
     ///
     /// ```
     /// use std::sync::mpsc;
@@ -89,16 +90,22 @@ impl Vm {
     ///         same_fault_limit: 3,
     ///     },
     ///     unclaimed_access: UnclaimedAccessPolicy::Abort,
+    ///     decision_timeout: std::time::Duration::from_millis(100),
     /// };
     /// let (reply, created) = mpsc::channel();
-    /// Vm::create(options, Box::new(|| {}), Box::new(move |vm| reply.send(vm).expect("somebody waits")));
+    /// Vm::create(options, Box::new(|| {}), None, Box::new(move |vm| reply.send(vm).expect("somebody waits")));
     /// let vm = created.recv().expect("an answer").expect("a virtual machine");
     /// let (reply, exited) = mpsc::channel();
     /// vm.start(Box::new(|started| started.expect("it was created")));
     /// vm.wait(Box::new(move |exit| reply.send(exit).expect("somebody waits")));
     /// println!("{:?}", exited.recv().expect("an answer"));
     /// ```
-    pub fn create(options: VmOptions, wake: Wake, reply: Box<dyn FnOnce(Result<Self, VmError>) + Send>) {
+    pub fn create(
+        options: VmOptions,
+        wake: Wake,
+        ask: Option<Ask>,
+        reply: Box<dyn FnOnce(Result<Self, VmError>) + Send>,
+    ) {
         // Shared, because the reply must still be there when no thread can be started.
         let reply = Arc::new(std::sync::Mutex::new(Some(reply)));
         let answer = Arc::clone(&reply);
@@ -110,7 +117,7 @@ impl Vm {
         let from_thread = answer.clone();
         let spawned = std::thread::Builder::new()
             .name("vm-control".to_owned())
-            .spawn(move || create::create_and_serve(options, wake, from_thread));
+            .spawn(move || create::create_and_serve(options, wake, ask, from_thread));
         if let Err(error) = spawned {
             let errno = Errno(error.raw_os_error().unwrap_or(0));
             answer(Err(VmError::Thread {
@@ -139,6 +146,27 @@ impl Vm {
     /// injected where they say nothing. Only from [`VmState::Paused`].
     pub fn resume(&self, decisions: BTreeMap<u64, Decision>, reply: Reply<()>) {
         self.send(Message::Resume(decisions, answered("resume()", reply)));
+    }
+
+    /// Answers a question. An answer that comes late is told by an event and changes nothing.
+    pub fn answer(&self, failure: u64, answer: Answer) -> AnswerOutcome {
+        let resources = self
+            .shared
+            .resources
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        let questions = resources
+            .as_ref()
+            .and_then(|held| held.context.questions.as_ref());
+        let outcome = questions.map_or(AnswerOutcome::Unknown, |questions| {
+            questions.answer(failure, answer)
+        });
+        if let AnswerOutcome::Late(after) = outcome {
+            self.shared
+                .outbox
+                .push(EventKind::DecisionLate { failure, after });
+        }
+        outcome
     }
 
     /// The failures whose abort waits, with the number of their event.

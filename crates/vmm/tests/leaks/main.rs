@@ -156,7 +156,7 @@ fn the_callback_is_released_with_the_machine() {
     let callback = Arc::new(());
     let held_by_wake = Arc::clone(&callback);
     let wake = Box::new(move || drop(Arc::clone(&held_by_wake)));
-    let vm = ask(|reply| Vm::create(options(INJECT, vec![guest([])]), wake, reply)).expect("a machine");
+    let vm = ask(|reply| Vm::create(options(INJECT, vec![guest([])]), wake, None, reply)).expect("a machine");
     assert_eq!(Arc::strong_count(&callback), 2);
     drop(vm);
     nothing_is_left("the machine");

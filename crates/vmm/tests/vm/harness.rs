@@ -96,6 +96,7 @@ pub(crate) fn options(policy: MemoryFailurePolicy, vcpus: Vec<Vec<Step>>) -> VmO
         arm_nisv_to_user: true,
         memory_failure: policy,
         unclaimed_access: UnclaimedAccessPolicy::Abort,
+        decision_timeout: Duration::from_millis(100),
     }
 }
 
@@ -118,7 +119,7 @@ pub(crate) fn asked<T: Send + 'static>(
 
 /// Creates a virtual machine without anything around it.
 pub(crate) fn create(options: VmOptions) -> Result<Vm, VmError> {
-    ask(|reply| Vm::create(options, Box::new(|| {}), reply))
+    ask(|reply| Vm::create(options, Box::new(|| {}), None, reply))
 }
 
 /// A virtual machine and the events that came from it so far.

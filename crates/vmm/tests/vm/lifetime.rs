@@ -104,7 +104,12 @@ fn an_operation_that_races_with_close_is_answered() {
 fn a_handle_dropped_in_the_answer_to_create_closes_the_machine() {
     let (sender, closed) = std::sync::mpsc::channel();
     let wake = move || sender.send(()).unwrap_or(());
-    seawall_vmm::Vm::create(options(INJECT, vec![guest([])]), Box::new(wake), Box::new(drop));
+    seawall_vmm::Vm::create(
+        options(INJECT, vec![guest([])]),
+        Box::new(wake),
+        None,
+        Box::new(drop),
+    );
     closed.recv_timeout(LIMIT).expect("its state changed");
     // The last event is read by nobody; that the sender goes shows that the machine did.
     while closed.recv_timeout(LIMIT).is_ok() {}

@@ -21,7 +21,7 @@ fn context(recoverable: RecoverablePolicy) -> RunContext {
 
 /// Runs a vCPU until it parks; once it has no exits left, it was kicked.
 fn run(vcpu: &mut FakeVcpu, position: &mut VcpuPosition, context: &RunContext) -> ParkReason {
-    let mailbox = Mailbox::default();
+    let mailbox = Arc::new(Mailbox::default());
     mailbox.request_park();
     position.run(7, vcpu, context, &mailbox, &Decisions::new())
 }
@@ -91,7 +91,7 @@ fn the_answer_of_a_device_goes_into_the_next_run_and_only_that() {
 fn an_interruption_without_a_request_is_nothing() {
     let mut vcpu = FakeVcpu::with_exits([VcpuExit::Interrupted, SEA]);
     let context = context(RecoverablePolicy::Pause);
-    let mailbox = Mailbox::default();
+    let mailbox = Arc::new(Mailbox::default());
     let reason = VcpuPosition::default().run(7, &mut vcpu, &context, &mailbox, &Decisions::new());
     assert_eq!(reason, ParkReason::MemoryErrorPauses);
     assert_eq!(vcpu.entries.len(), 2);
