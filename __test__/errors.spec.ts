@@ -214,6 +214,24 @@ test('registers of a running vCPU are out of reach', async (t) => {
   }
 })
 
+test('while an abort waits an SError takes its place, and nothing is injected on top of it', async (t) => {
+  const sea = { step: 'sea', esr: 0x9200_0010n, gpa: 0x8000_1000n, pc: 0x8000_1234n } as const
+  const backend = simulated({ script: [[sea, { step: 'spin' }]] })
+  await using vm = await Vm.create({ ...valid, backend, memoryFailure: { recoverable: 'pause' } })
+  const paused = new Promise<void>((resolve) => {
+    vm.on('state-changed', ({ to }) => to === 'paused' && resolve())
+  })
+  await vm.start()
+  await paused
+  const [vcpu] = vm.vcpus
+  t.is((await vcpu?.injectSError())?.method, 'serror')
+  await rejects(t, Promise.resolve(vcpu?.injectDataAbort()), 'ERR_INVALID_INJECTION', /after an injection$/)
+  t.deepEqual(vm.pendingFailures(), [])
+  await vm.resume()
+  await vm.pause()
+  t.is(await vcpu?.getRegister('elr_el1'), 0x8000_1234n)
+})
+
 test('registers have names', async (t) => {
   await using vm = await Vm.create(valid)
   const message = 'Expected the name of an arm64 register but received "x31"'
@@ -294,6 +312,8 @@ test('guest RAM has bounds', async (t) => {
     const error = t.throws(() => vm.memory.read(gpa, length), { instanceOf: SeawallError })
     t.is((error as SeawallError).code, 'ERR_GUEST_MEMORY')
   }
+  const huge = t.throws(() => vm.memory.read(0x8000_0000n, 2 ** 32 - 1), { instanceOf: SeawallError })
+  t.is((huge as SeawallError).code, 'ERR_GUEST_MEMORY', 'nothing is allocated for nonsense')
   const error = t.throws(() => vm.memory.read(0 as never, 1), { instanceOf: SeawallError })
   t.is((error as SeawallError).code, 'ERR_INVALID_OPTION')
 })

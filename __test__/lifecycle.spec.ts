@@ -113,6 +113,25 @@ test("a listener's error is the process's, and the other events are told", async
   }
 })
 
+test("a console listener's error loses no event", async (t) => {
+  const { code, output } = await runModule(`
+    process.on('uncaughtException', (error) => console.log('uncaught', error.message))
+    const vm = await create([{ step: 'print', text: 'x' }, { step: 'shutdown' }])
+    const stream = vm.events()
+    vm.console.once('data', () => { throw new Error('of the console') })
+    await vm.start()
+    await vm.wait()
+    await vm.close()
+    for await (const { type } of stream) console.log(type)
+  `)
+  const lines = output.trim().split('\n')
+  t.deepEqual([code, lines.length], [0, 5], output)
+  t.deepEqual(
+    lines.filter((line) => line.startsWith('uncaught')),
+    ['uncaught of the console'],
+  )
+})
+
 test('a worker that ends with a running VM takes nothing with it', async (t) => {
   const { code, output } = await runModule(`
     import { Worker } from 'node:worker_threads'

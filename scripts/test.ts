@@ -25,54 +25,69 @@ function specs(folder: string): string[] {
   return names.map((name) => join('build', '__test__', folder, name))
 }
 
+async function testCargo(tally: Tally, env: Record<string, string>): Promise<void> {
+  const failedBefore = tally.failed
+  const args = ['test', '--workspace', '--locked', '--no-fail-fast', '--', '--show-output']
+  const onLine = (line: string) => tally.cargo(line)
+  tally.runner('cargo test', await step('cargo', args, { env, allowFailure: true, onLine }), failedBefore)
+}
+
+async function testHere(tally: Tally): Promise<void> {
+  await buildAddon('dev')
+  const failedBefore = tally.failed
+  const onLine = (line: string) => tally.tap(line)
+  const exitCode = await packageStep(AVA, ['--tap', ...specs('.')], { allowFailure: true, onLine })
+  tally.runner('the specs', exitCode, failedBefore)
+}
+
 async function testInLab(lab: Lab, tally: Tally): Promise<void> {
   for (const { name, specs: wanted, ...machine } of HOSTS) {
     const files = specs('kvm').filter((path) => wanted(path.slice(path.lastIndexOf('/') + 1)))
     const lines = lineReader((line) => tally.tap(line))
     process.stderr.write(`\nlab, a host that is ${name}: ${files.join(' ')}\n`)
-    const failedBefore = tally.failed
-    const { exitCode } = await runInLab(lab, {
-      // One file at a time: one of them takes /dev/kvm away.
-      command: ['node', `node_modules/${AVA}`, '--tap', '--concurrency', '1', ...files],
-      env: { SEAWALL_HOST: name },
-      timeoutMs: LAB_LIMIT_MS,
-      onOutput: (chunk) => {
-        process.stdout.write(chunk)
-        lines.push(chunk)
-      },
-      ...machine,
+    await part(tally, `the lab (${name})`, async () => {
+      const failedBefore = tally.failed
+      const { exitCode } = await runInLab(lab, {
+        // One file at a time: one of them takes /dev/kvm away.
+        command: ['node', `node_modules/${AVA}`, '--tap', '--concurrency', '1', ...files],
+        env: { SEAWALL_HOST: name },
+        timeoutMs: LAB_LIMIT_MS,
+        onOutput: (chunk) => {
+          process.stdout.write(chunk)
+          lines.push(chunk)
+        },
+        ...machine,
+      })
+      lines.end()
+      tally.runner(`the specs in the lab (${name})`, exitCode, failedBefore)
     })
-    lines.end()
-    tally.runner(`the specs in the lab (${name})`, exitCode, failedBefore)
+  }
+}
+
+/** Runs a part; one that cannot be run is a failed test, and the others still run. */
+async function part(tally: Tally, name: string, run: () => Promise<void>): Promise<void> {
+  try {
+    await run()
+  } catch (error) {
+    process.stderr.write(`\n${name}: ${error instanceof Error ? error.message : String(error)}\n`)
+    tally.failed += 1
   }
 }
 
 await main(async () => {
   const tally = new Tally()
-  const lab = process.env['SEAWALL_LAB'] === 'off' ? null : await setUpLab()
-
-  const headers = lab === null ? {} : { SEAWALL_KERNEL_HEADERS: lab.kernelHeaders }
-  const cargo = await step(
-    'cargo',
-    ['test', '--workspace', '--locked', '--no-fail-fast', '--', '--show-output'],
-    {
-      env: headers,
-      allowFailure: true,
-      onLine: (line) => tally.cargo(line),
-    },
-  )
-  tally.runner('cargo test', cargo, 0)
-
-  await buildAddon('dev')
-  const failedBefore = tally.failed
-  const ava = await packageStep(AVA, ['--tap', ...specs('.')], {
-    allowFailure: true,
-    onLine: (line) => tally.tap(line),
-  })
-  tally.runner('the specs', ava, failedBefore)
-
-  if (lab === null) tally.skipped.push(`the specs in __test__/kvm: SEAWALL_LAB is off`)
-  else await testInLab(lab, tally)
+  let lab: Lab | undefined
+  if (process.env['SEAWALL_LAB'] === 'off')
+    tally.skipped.push('the specs in __test__/kvm: SEAWALL_LAB is off')
+  else {
+    await part(tally, 'the lab', async () => {
+      lab = await setUpLab()
+    })
+  }
+  const headers = lab === undefined ? {} : { SEAWALL_KERNEL_HEADERS: lab.kernelHeaders }
+  await part(tally, 'cargo test', () => testCargo(tally, headers))
+  await part(tally, 'the specs', () => testHere(tally))
+  if (lab !== undefined) await testInLab(lab, tally)
 
   for (const reason of tally.skipped) process.stdout.write(`skipped: ${reason}\n`)
   process.stdout.write(`${tally.summary()}\n`)

@@ -51,9 +51,9 @@ export class SeawallError extends Error {
   /** The stable code. */
   readonly code: SeawallErrorCode
   /** The system call or KVM ioctl that failed, where one did. */
-  readonly syscall?: string
+  declare readonly syscall?: string
   /** What the kernel answered, where it did. */
-  readonly errno?: string
+  declare readonly errno?: string
 
   /** Makes an error of a code and a message. */
   constructor(code: SeawallErrorCode, message: string, details: SeawallErrorDetails = {}) {

@@ -114,7 +114,8 @@ export interface NativeVm {
     reason: 'threw' | 'rejected' | 'invalid',
     error: string,
   ): 'accepted' | 'late' | 'unknown'
-  drain(): { events: NativeEvent[]; console: Buffer }
+  takeEvents(): NativeEvent[]
+  takeConsole(): Buffer
   readMemory(gpa: bigint, length: number): Buffer | NativeError
   writeMemory(gpa: bigint, data: Uint8Array): NativeError | null
   poisonedPages(): PoisonedPage[]

@@ -166,8 +166,7 @@ export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
    */
   close(): Promise<{ unretiredHostPages: number }> {
     this.#closing ??= this.#run(this.#native.close()).then((closed) => {
-      this.#console.push(null)
-      this.#console.end()
+      this.#console.finish()
       for (const stream of [...this.#streams]) stream.end()
       return closed
     })
@@ -189,6 +188,7 @@ export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
    * ```
    */
   events(options: { signal?: AbortSignal } = {}): AsyncIterableIterator<VmEvent> {
+    checkRecord(options, ['signal'], 'options')
     const { signal } = options
     const abort = () => stream.end()
     const stream = new EventStream((ended) => {
@@ -223,21 +223,24 @@ export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
   }
 
   #drain(): void {
-    const { events, console } = this.#native.drain()
-    if (console.length > 0) this.#console.push(console)
-    for (const native of events) {
+    for (const native of this.#native.takeEvents()) {
       const event = this.#toEvent(native)
       if (event.type === 'state-changed') this.#holdProcess(event.to === 'running')
       if (event.type === 'decision-fallback') this.#asked.get(event.failure)?.abort()
       for (const stream of this.#streams) stream.push(event)
-      try {
-        ;(this as EventEmitter).emit(event.type, event)
-      } catch (error) {
-        // The listener's error is the process's, as with any EventEmitter; the other events must still be told.
-        queueMicrotask(() => {
-          throw error
-        })
-      }
+      this.#tell(() => (this as EventEmitter).emit(event.type, event))
+    }
+    this.#tell(() => this.#console.offer())
+  }
+
+  #tell(listeners: () => void): void {
+    try {
+      listeners()
+    } catch (error) {
+      // The listener's error is the process's, as with any EventEmitter; everything else must still be told.
+      queueMicrotask(() => {
+        throw error
+      })
     }
   }
 

@@ -30,6 +30,13 @@ export async function check(
   const unclaimed = events.filter((event) => event.type === 'unclaimed-access')
   t.is(unclaimed.length, behaviour.unclaimed?.length ?? 0, 'unclaimed-access events')
   for (const [index, access] of unclaimed.entries()) t.like(access, behaviour.unclaimed?.[index] ?? {})
+  const fallbacks = events.filter((event) => event.type === 'decision-fallback')
+  const reasons = fallbacks.map(({ failure, reason }) => ({ failure, reason }))
+  const expected = (behaviour.fallbacks ?? []).map((reason, index) => ({
+    failure: failures[index]?.seq,
+    reason,
+  }))
+  t.deepEqual<unknown, unknown>(reasons, expected)
   checkOrder(t, events, exit)
 
   const lines = console.split('\n').filter((line) => line !== '')
@@ -60,7 +67,7 @@ function checkException(
 
 function checkOrder(t: ExecutionContext, events: VmEvent[], exit: VmExit): void {
   t.deepEqual(
-    events.map((event) => event.seq),
+    events.map((event) => event.seq).sort((a, b) => a - b),
     events.map((_, index) => index + 1),
     'one sequence from 1, without gaps',
   )

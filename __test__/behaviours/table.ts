@@ -1,4 +1,5 @@
 import {
+  type Decision,
   type MemoryFailureEvent,
   SeawallError,
   type SimulatedStep,
@@ -38,6 +39,8 @@ export interface Behaviour {
   exit: VmExit
   failures: Like<MemoryFailureEvent>[]
   exceptions: Partial<GuestException>[]
+  /** Why the policy decided although a handler was asked. */
+  fallbacks?: string[]
   unclaimed?: Like<Extract<VmEvent, { type: 'unclaimed-access' }>>[]
   /** Lines that the guest prints, besides its exceptions. */
   lines?: string[]
@@ -466,13 +469,52 @@ export const behaviours: Behaviour[] = [
     exceptions: [],
   },
   {
+    name: 'a handler decides while the vCPU waits',
+    guest: 'read-el0',
+    arm: 'fsc=0x10',
+    script: oneAbort(sea(0x9200_0010n, EL0)),
+    options: {
+      memoryFailure: {
+        decisionTimeoutMs: 10_000,
+        decide: async ({ consumer }, { vcpu }) => {
+          const pc = await vcpu.getRegister('pc')
+          return pc === consumer?.pc ? { action: 'inject', abort: 'data' } : { action: 'stop' }
+        },
+      },
+    },
+    exit: shutdown,
+    failures: [{ action: 'inject', decidedBy: 'decide', injection: { ...byKernel, esr: 0x9200_0010n } }],
+    exceptions: [{ vector: 0x400n, esr: 0x9200_0010n, far: ACCESS }],
+    lines: ['done'],
+  },
+  ...(
+    [
+      ['that rejects', () => Promise.reject(new Error('no idea')), 'rejected'],
+      ['that never answers', () => new Promise<Decision>(() => {}), 'timeout'],
+      ['that returns nonsense', () => ({ action: 'explode' }) as never, 'invalid'],
+    ] as const
+  ).map(
+    ([what, decide, reason]): Behaviour => ({
+      name: `a handler ${what} leaves the decision to the policy`,
+      guest: 'read-el0',
+      arm: 'fsc=0x10',
+      script: oneAbort(sea(0x9200_0010n, EL0)),
+      options: { memoryFailure: { decide } },
+      exit: shutdown,
+      failures: [{ action: 'inject', decidedBy: 'fallback', injection: { ...byKernel, esr: 0x9200_0010n } }],
+      fallbacks: [reason],
+      exceptions: [{ vector: 0x400n, esr: 0x9200_0010n, far: ACCESS }],
+      lines: ['ready', 'done'],
+    }),
+  ),
+  {
     name: 'a load from where nothing is gets an external abort',
     guest: 'mmio-hole',
     script: [[ready, { step: 'mmio-read', gpa: 0x1000_0000n, size: 8 }, exception, ...done]],
     exit: shutdown,
     failures: [],
     unclaimed: [{ kind: 'mmio', vcpu: 0, gpa: 0x1000_0000n, write: false, action: 'abort' }],
-    exceptions: [{ far: 0x1000_0000n }],
+    exceptions: [{ vector: 0x200n, esr: 0x9600_0010n, far: 0x1000_0000n }],
     lines: ['ready', 'done'],
   },
   {
@@ -482,7 +524,7 @@ export const behaviours: Behaviour[] = [
     exit: shutdown,
     failures: [],
     unclaimed: [{ kind: 'mmio', gpa: 0x1000_0000n, write: true }],
-    exceptions: [{ far: 0x1000_0000n }],
+    exceptions: [{ vector: 0x200n, esr: 0x9600_0050n, far: 0x1000_0000n }],
     lines: ['ready', 'done'],
   },
   {

@@ -5,6 +5,7 @@
 
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::ptr::{self, NonNull};
+use std::sync::{Mutex, PoisonError};
 
 use crate::error::KvmError;
 use crate::guarded_copy::guarded_copy;
@@ -16,7 +17,27 @@ pub struct GuestMemory {
     base: NonNull<u8>,
     len: usize,
     /// Held for as long as the guest: it is what keeps a lost page from being freed and used again.
-    _memfd: OwnedFd,
+    memfd: OwnedFd,
+    /// Lost pages, each mapped a second time and locked, so that the host neither swaps nor moves them.
+    held: Mutex<Vec<HeldPage>>,
+}
+
+/// A second mapping of a lost page, which nothing dereferences.
+#[derive(Debug)]
+struct HeldPage {
+    base: NonNull<libc::c_void>,
+    len: usize,
+}
+
+// SAFETY: the address is only ever given back to munmap, by whoever drops the value.
+unsafe impl Send for HeldPage {}
+
+impl Drop for HeldPage {
+    fn drop(&mut self) {
+        // SAFETY: the mapping was made by `GuestMemory::hold` with this length, and nothing points into it.
+        let status = unsafe { libc::munmap(self.base.as_ptr(), self.len) };
+        debug_assert_eq!(status, 0, "munmap of a mapping of ours cannot fail");
+    }
 }
 
 /// The smallest page of an arm64 host, which every larger one is a multiple of.
@@ -100,7 +121,8 @@ impl GuestMemory {
         let memory = Self {
             base,
             len,
-            _memfd: memfd,
+            memfd,
+            held: Mutex::default(),
         };
         // A core dump or a forked child must not read poisoned pages.
         memory.advise(libc::MADV_DONTDUMP, "madvise(MADV_DONTDUMP)")?;
@@ -157,6 +179,43 @@ impl GuestMemory {
             0 => Ok(()),
             _ => Err(KvmError::last("madvise(MADV_DONTNEED)")),
         }
+    }
+
+    /// Keeps a lost page in the host's memory until the guest's memory goes. Where the process may lock no more memory the
+    /// memfd alone keeps it: the host then may still swap or move it.
+    pub(crate) fn hold(&self, offset: u64, len: u64) -> Result<(), KvmError> {
+        self.host_range(offset, len)?;
+        let refused = |_| KvmError::Syscall {
+            syscall: "mmap",
+            errno: crate::Errno(libc::EINVAL),
+        };
+        let (len, offset) = (
+            usize::try_from(len).map_err(refused)?,
+            libc::off_t::try_from(offset).map_err(refused)?,
+        );
+        let (access, kind, file) = (libc::PROT_READ, libc::MAP_SHARED, self.memfd.as_raw_fd());
+        // SAFETY: a fresh mapping at an address the kernel chooses.
+        let base = unsafe { libc::mmap(ptr::null_mut(), len, access, kind, file, offset) };
+        if base == libc::MAP_FAILED {
+            return Err(KvmError::last("mmap"));
+        }
+        let held = HeldPage {
+            base: NonNull::new(base).ok_or(KvmError::last("mmap"))?,
+            len,
+        };
+        for advice in [libc::MADV_DONTDUMP, libc::MADV_DONTFORK] {
+            // SAFETY: the range is the mapping just made; neither advice changes its contents.
+            if unsafe { libc::madvise(base, len, advice) } != 0 {
+                return Err(KvmError::last("madvise"));
+            }
+        }
+        // SAFETY: locking reads no byte of the page; where it is refused the page stays as it was.
+        unsafe { libc::mlock(base, len) };
+        self.held
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(held);
+        Ok(())
     }
 
     /// Copies guest RAM at `offset` into `buffer`.

@@ -97,6 +97,7 @@ impl Quarantine {
     /// [`KvmError::Syscall`]; the page may then be accessible still.
     pub fn take(&self, memory: &GuestMemory, offset: u64, len: u64) -> Result<(), KvmError> {
         let start = memory.host_range(offset, len)?;
+        memory.hold(offset, len)?;
         let mut register = UffdioRange {
             start,
             len,

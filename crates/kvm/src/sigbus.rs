@@ -161,16 +161,28 @@ fn install_once() -> Result<(), KvmError> {
 extern "C" fn on_sigbus(signal: i32, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
     // SAFETY: the kernel passes a valid ucontext_t to a handler installed with SA_SIGINFO.
     let pc = unsafe { program_counter(context.cast()) };
+    // SAFETY: the kernel passes a valid siginfo_t.
+    let synchronous = unsafe { is_synchronous(info) };
     // SAFETY: `pc` points into that context, which the kernel restores when the handler returns.
-    if let Some(fixup) = guarded_copy::fixup(unsafe { pc.read() }) {
+    if let Some(fixup) = guarded_copy::fixup(unsafe { pc.read() }).filter(|_| synchronous) {
         // SAFETY: as above; the fix-up expects exactly the registers of the interrupted copy.
         unsafe { pc.write(fixup) };
         return;
     }
     // SAFETY: the kernel passes a valid siginfo_t.
     if !unsafe { note(info) } {
-        chain(signal, info, context);
+        chain(signal, info, context, synchronous);
     }
+}
+
+/// Whether the interrupted instruction raised the signal: not another process, and not an error somewhere else.
+///
+/// # Safety
+/// `info` must be the one the kernel passed to the running signal handler.
+unsafe fn is_synchronous(info: *const libc::siginfo_t) -> bool {
+    // SAFETY: the caller vouches for the information.
+    let code = unsafe { (*info).si_code };
+    code > 0 && code != libc::BUS_MCEERR_AO
 }
 
 /// Notes an error that a guest's access raised on this thread. Says whether it was one.
@@ -220,13 +232,14 @@ unsafe fn address_lsb(info: *const libc::siginfo_t) -> u8 {
 }
 
 /// Hands a signal that is none of ours to the handler that was installed before.
-fn chain(signal: i32, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
+fn chain(signal: i32, info: *mut libc::siginfo_t, context: *mut libc::c_void, synchronous: bool) {
     let previous = PREVIOUS.load(Ordering::SeqCst);
     // SAFETY: stored once by `install_once` before the handler could run, and never freed.
     let previous = unsafe { &*previous };
     match previous.sa_sigaction {
-        libc::SIG_IGN => {}
-        libc::SIG_DFL => {
+        // An instruction whose signal is ignored would raise it again for ever; the kernel ends such a process, too.
+        libc::SIG_IGN if !synchronous => {}
+        libc::SIG_DFL | libc::SIG_IGN => {
             // The signal is blocked while its handler runs, so this one ends the process on return, as without us.
             // SAFETY: both calls are async-signal-safe.
             unsafe { libc::signal(signal, libc::SIG_DFL) };

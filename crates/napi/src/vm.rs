@@ -32,13 +32,6 @@ pub struct NativeClosed {
     pub unretired_host_pages: i64,
 }
 
-/// What there was to read.
-#[napi(object, object_from_js = false)]
-pub struct NativeBatch {
-    pub events: Vec<NativeEvent>,
-    pub console: Buffer,
-}
-
 /// Makes a promise, and the function that fulfils it from any thread.
 ///
 /// A failed operation fulfils it too, with a [`NativeError`]: a rejection would lose the code.
@@ -246,23 +239,25 @@ impl NativeVm {
         self.vm.state().name()
     }
 
-    /// Takes the events and the console output that nobody has taken yet.
+    /// Takes the events that nobody has taken yet.
     #[napi(catch_unwind)]
     #[must_use]
-    pub fn drain(&self) -> NativeBatch {
-        let batch = self.vm.drain();
-        NativeBatch {
-            events: batch.events.into_iter().map(event).collect(),
-            console: batch.console.into(),
-        }
+    pub fn take_events(&self) -> Vec<NativeEvent> {
+        self.vm.take_events().into_iter().map(event).collect()
+    }
+
+    /// Takes the console output that nobody has taken yet.
+    #[napi(catch_unwind)]
+    #[must_use]
+    pub fn take_console(&self) -> Buffer {
+        self.vm.take_console().into()
     }
 
     #[napi(catch_unwind)]
     #[must_use]
     pub fn read_memory(&self, gpa: BigInt, length: u32) -> Either<Buffer, NativeError> {
-        let mut buffer = vec![0; length as usize];
-        match self.vm.read_memory(word(&gpa), &mut buffer) {
-            Ok(()) => Either::A(buffer.into()),
+        match self.vm.read_memory(word(&gpa), length as usize) {
+            Ok(bytes) => Either::A(bytes.into()),
             Err(error) => Either::B(NativeError::from(&error)),
         }
     }

@@ -147,6 +147,12 @@ pub enum VmError {
         /// Its size in bytes.
         size: u64,
     },
+    /// This process has no memory for a copy.
+    #[error("there is no memory for a copy of {len} bytes of guest RAM")]
+    NoMemory {
+        /// How many bytes were asked for.
+        len: usize,
+    },
     /// The host has lost the page.
     #[error("guest RAM at {gpa:#x} cannot be accessed: the host has lost the page")]
     InaccessibleGuestMemory {
@@ -302,7 +308,7 @@ impl VmError {
             Self::PoisonedPage { .. } => "ERR_POISONED_PAGE",
             Self::InjectionFailed { .. } => "ERR_INJECTION_FAILED",
             Self::InvalidInjection { .. } => "ERR_INVALID_INJECTION",
-            Self::Thread { .. } => "ERR_OUT_OF_RESOURCES",
+            Self::Thread { .. } | Self::NoMemory { .. } => "ERR_OUT_OF_RESOURCES",
             Self::VcpuStuck { .. } | Self::Bug { .. } => "ERR_INTERNAL",
         }
     }

@@ -21,7 +21,7 @@ mod vm;
 
 pub use error::{InjectionError, UnhandledExit, VmError};
 pub use event::{
-    AccessKind, Batch, DecidedBy, Event, EventKind, Injection, InjectionMethod, MemoryFailure, OutboxTotals,
+    AccessKind, DecidedBy, Event, EventKind, Injection, InjectionMethod, MemoryFailure, OutboxTotals,
     QuarantineMethod, QuarantineReport, UnclaimedAccess, Wake,
 };
 pub use options::{BackendKind, BackendOptions, Boot, Image, MAX_VCPUS, UnclaimedAccessPolicy, VmOptions};

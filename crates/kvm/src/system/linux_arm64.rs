@@ -4,7 +4,7 @@
 #![allow(unsafe_code)]
 
 use std::os::fd::{AsRawFd, BorrowedFd};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use kvm_bindings::{
     KVM_ARM_VCPU_POWER_OFF, KVM_ARM_VCPU_PSCI_0_2, kvm_enable_cap, kvm_userspace_memory_region,
@@ -69,6 +69,8 @@ pub(crate) fn probe_kvm(capabilities: &mut HostCapabilities) -> Result<(), Obsta
 pub struct VmFd {
     fd: kvm_ioctls::VmFd,
     run_page_size: usize,
+    /// What the memory slots point to. After `fd`, so that it goes last.
+    memory: Mutex<Vec<Arc<GuestMemory>>>,
 }
 
 impl VmFd {
@@ -117,16 +119,20 @@ impl VmFd {
         let run_page_size = kvm
             .get_vcpu_mmap_size()
             .map_err(failed("KVM_GET_VCPU_MMAP_SIZE"))?;
-        Ok(Self { fd, run_page_size })
+        Ok(Self {
+            fd,
+            run_page_size,
+            memory: Mutex::default(),
+        })
     }
 
     /// Gives the guest `memory` at guest-physical address `gpa`, as memory slot `slot`.
     ///
-    /// `memory` must outlive this VM and its vCPUs: the kernel keeps its address.
+    /// The kernel keeps its address, so this VM and its vCPUs keep the memory.
     ///
     /// # Errors
     /// [`KvmError::Syscall`].
-    pub fn set_memory_slot(&self, slot: u32, gpa: u64, memory: &GuestMemory) -> Result<(), KvmError> {
+    pub fn set_memory_slot(&self, slot: u32, gpa: u64, memory: &Arc<GuestMemory>) -> Result<(), KvmError> {
         let region = kvm_userspace_memory_region {
             slot,
             flags: 0,
@@ -134,16 +140,24 @@ impl VmFd {
             memory_size: memory.len() as u64,
             userspace_addr: memory.host_address(),
         };
-        // SAFETY: the range is the live mapping of `memory`, which the caller keeps for as long as the VM. Should it be
-        // unmapped before, the kernel answers the guest's accesses with EFAULT; no memory of this process is exposed.
-        unsafe { self.fd.set_user_memory_region(region) }.map_err(failed("KVM_SET_USER_MEMORY_REGION"))
+        // SAFETY: the range is the mapping of `memory`, which this value keeps from now on, and each vCPU from its creation:
+        // it is unmapped only when no descriptor of the VM is left that could make the kernel use it.
+        unsafe { self.fd.set_user_memory_region(region) }.map_err(failed("KVM_SET_USER_MEMORY_REGION"))?;
+        let mut kept = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.push(Arc::clone(memory));
+        Ok(())
     }
 
     /// Creates and initialises vCPU `index` of a guest whose RAM is `memory`, with PSCI 0.2 or newer.
     ///
     /// # Errors
     /// [`KvmError::Syscall`].
-    pub fn create_vcpu(&self, index: u32, power: PowerState, memory: &GuestMemory) -> Result<Vcpu, KvmError> {
+    pub fn create_vcpu(
+        &self,
+        index: u32,
+        power: PowerState,
+        memory: &Arc<GuestMemory>,
+    ) -> Result<Vcpu, KvmError> {
         let fd = self
             .fd
             .create_vcpu(u64::from(index))
@@ -165,7 +179,7 @@ impl VmFd {
             fd,
             page,
             kick,
-            memory: (memory.host_address(), memory.len() as u64),
+            memory: Arc::clone(memory),
             slot: None,
         })
     }
@@ -185,8 +199,8 @@ pub struct Vcpu {
     fd: VcpuFd,
     page: Arc<RunPage>,
     kick: Kick,
-    /// The address and the size of the mapping of guest RAM.
-    memory: (u64, u64),
+    /// Guest RAM, which the kernel uses for as long as this vCPU is open.
+    memory: Arc<GuestMemory>,
     /// Where `SIGBUS` is noted for the thread that runs this vCPU.
     slot: Option<RunSlot>,
 }
@@ -198,7 +212,7 @@ impl Vcpu {
     /// [`KvmError::Syscall`].
     pub fn enter_thread(&mut self) -> Result<KickTarget, KvmError> {
         let target = self.kick.target_current_thread()?;
-        let (start, len) = self.memory;
+        let (start, len) = (self.memory.host_address(), self.memory.len() as u64);
         self.slot = Some(RunSlot::claim(start, len));
         Ok(target)
     }

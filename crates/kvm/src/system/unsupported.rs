@@ -1,6 +1,7 @@
 //! Hosts without KVM for arm64 guests: everything compiles, and every call says why not.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 
 use crate::error::KvmError;
 use crate::events::{PendingEvents, VcpuEvents};
@@ -41,11 +42,11 @@ impl VmFd {
         Err(KvmError::UnsupportedHost(OBSTACLE))
     }
 
-    pub fn set_memory_slot(&self, _: u32, _: u64, _: &GuestMemory) -> Result<(), KvmError> {
+    pub fn set_memory_slot(&self, _: u32, _: u64, _: &Arc<GuestMemory>) -> Result<(), KvmError> {
         match self.0 {}
     }
 
-    pub fn create_vcpu(&self, _: u32, _: PowerState, _: &GuestMemory) -> Result<Vcpu, KvmError> {
+    pub fn create_vcpu(&self, _: u32, _: PowerState, _: &Arc<GuestMemory>) -> Result<Vcpu, KvmError> {
         match self.0 {}
     }
 }

@@ -1,6 +1,7 @@
 //! KVM as a backend.
 
-use std::sync::{Arc, OnceLock};
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use seawall_kvm::{
     GuestMemory, KickTarget, KvmError, PowerState, Quarantine, RegId, Vcpu, VcpuEntry, VcpuEvents, VcpuExit,
@@ -31,6 +32,7 @@ pub(super) fn create(options: &VmOptions, memory: &Arc<GuestMemory>) -> Result<M
     let quarantine = Userfaultfd {
         memory: Arc::clone(memory),
         opened: OnceLock::new(),
+        taken: Mutex::default(),
     };
     Ok(Machine {
         vcpus,
@@ -45,6 +47,8 @@ pub(super) fn create(options: &VmOptions, memory: &Arc<GuestMemory>) -> Result<M
 struct Userfaultfd {
     memory: Arc<GuestMemory>,
     opened: OnceLock<Result<Quarantine, KvmError>>,
+    /// The pages that were taken, by offset: two vCPUs may lose one at the same time, and taking it again would open it.
+    taken: Mutex<BTreeSet<u64>>,
 }
 
 impl PageQuarantine for Userfaultfd {
@@ -54,7 +58,11 @@ impl PageQuarantine for Userfaultfd {
             .get_or_init(Quarantine::open)
             .as_ref()
             .map_err(Clone::clone)?;
-        opened.take(&self.memory, offset, len)?;
+        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        if !taken.contains(&offset) {
+            opened.take(&self.memory, offset, len)?;
+            taken.insert(offset);
+        }
         Ok(QuarantineMethod::Userfaultfd)
     }
 

@@ -72,7 +72,7 @@ mod tests {
         for byte in b"hi" {
             assert_eq!(bus.write(SERIAL_BASE, &[*byte]), Some(()));
         }
-        assert_eq!(outbox.drain().console, b"hi");
+        assert_eq!(outbox.take_console(), b"hi");
     }
 
     #[test]
@@ -98,7 +98,7 @@ mod tests {
             Some([0; 8]),
             "beyond the eight registers"
         );
-        assert!(outbox.drain().console.is_empty());
+        assert!(outbox.take_console().is_empty());
     }
 
     #[test]

@@ -16,7 +16,7 @@ use crate::vcpu::FallbackReason;
 use crate::vm::{VmExit, VmState};
 
 pub(crate) use outbox::Outbox;
-pub use outbox::{Batch, OutboxTotals, Wake};
+pub use outbox::{OutboxTotals, Wake};
 
 /// One event of one virtual machine.
 #[derive(Debug, Clone, PartialEq)]

@@ -53,15 +53,6 @@ impl Queue {
     }
 }
 
-/// What [`crate::Vm::drain`] takes.
-#[derive(Debug, Default)]
-pub struct Batch {
-    /// The events, in the order of their numbers.
-    pub events: Vec<Event>,
-    /// The console's output.
-    pub console: Vec<u8>,
-}
-
 /// How much passed through an outbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct OutboxTotals {
@@ -136,9 +127,8 @@ impl Outbox {
         }
     }
 
-    /// Takes everything there is.
-    pub(crate) fn drain(&self) -> Batch {
-        // Before the queue is read: what comes after this line wakes the reader again.
+    /// Takes the events. What comes after the beginning of this call wakes the reader again.
+    pub(crate) fn take_events(&self) -> Vec<Event> {
         self.woken.store(false, Ordering::SeqCst);
         let mut queue = self.lock();
         let mut events = Vec::with_capacity(queue.events.len() + 1);
@@ -152,10 +142,13 @@ impl Outbox {
         }
         queue.totals.delivered += queue.events.len() as u64;
         events.extend(queue.events.drain(..));
-        Batch {
-            events,
-            console: queue.console.drain(..).collect(),
-        }
+        events
+    }
+
+    /// Takes the console output.
+    pub(crate) fn take_console(&self) -> Vec<u8> {
+        self.woken.store(false, Ordering::SeqCst);
+        self.lock().console.drain(..).collect()
     }
 
     /// How much passed through so far.
@@ -206,8 +199,10 @@ mod tests {
             outbox.push_console(b"x");
         }
         assert_eq!(wakes.load(Ordering::SeqCst), 1);
-        let batch = outbox.drain();
-        assert_eq!((batch.events.len(), batch.console.len()), (10, 10));
+        assert_eq!(
+            (outbox.take_events().len(), outbox.take_console().len()),
+            (10, 10)
+        );
         outbox.push(EVENT);
         assert_eq!(wakes.load(Ordering::SeqCst), 2);
     }
@@ -219,7 +214,7 @@ mod tests {
         for _ in 0..produced {
             outbox.push(EVENT);
         }
-        let events = outbox.drain().events;
+        let events = outbox.take_events();
         assert_eq!(
             events[0].kind,
             EventKind::EventsLost {
@@ -240,7 +235,7 @@ mod tests {
         let (outbox, _) = outbox();
         outbox.push_console(&vec![b'a'; CONSOLE_CAPACITY]);
         outbox.push_console(b"bc");
-        let console = outbox.drain().console;
+        let console = outbox.take_console();
         assert_eq!(console.len(), CONSOLE_CAPACITY);
         assert_eq!(&console[CONSOLE_CAPACITY - 3..], b"abc");
         assert_eq!(outbox.totals().console_bytes_lost, 2);

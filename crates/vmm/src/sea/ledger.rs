@@ -145,9 +145,8 @@ impl Ledger {
     pub fn lost(&self, gpa: u64, len: u64) -> Option<&PoisonedPage> {
         let end = gpa.saturating_add(len);
         let before_end = self.pages.range(..Gpa::from_bits(end)).rev();
-        // Pages do not overlap, so that none before the first that ends too early can hold the range.
         before_end
-            .take_while(|(start, page)| start.bits() + page.size > gpa)
+            .filter(|(start, page)| start.bits().saturating_add(page.size) > gpa)
             .map(|(_, page)| page)
             .find(|page| page.state != PageState::Replaced)
     }

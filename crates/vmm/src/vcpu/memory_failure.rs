@@ -6,12 +6,14 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use seawall_arm64::{AbortKind, Gpa, Gva, Pstate};
+use seawall_arm64::{AbortKind, Esr, Gpa, Gva, Pstate};
 use seawall_kvm::{KvmError, MemoryErrorSignal, RegId, SeaExit};
 
 use crate::backend::VcpuBackend;
 use crate::error::VmError;
-use crate::event::{DecidedBy, EventKind, Injection, MemoryFailure, QuarantineMethod, QuarantineReport};
+use crate::event::{
+    DecidedBy, EventKind, Injection, InjectionMethod, MemoryFailure, QuarantineMethod, QuarantineReport,
+};
 use crate::memory_layout::{PAGE_SIZE, RAM_BASE};
 use crate::sea::{
     self, AbortRequest, Access, BARE_DATA_ABORT, Consumer, Decision, ErrorReport, FailureAction,
@@ -121,7 +123,13 @@ impl VcpuPosition {
             None => {
                 let reason = self.carry_out(index, &mut failure, None, vcpu);
                 let told = EventKind::MemoryFailure(Box::new(failure.clone()));
-                (reason, context.outbox.push(told))
+                // Held, so that whoever reads the event finds the failure among those that wait.
+                let mut pending = context.pending();
+                let seq = context.outbox.push(told);
+                if failure.injection.is_none() {
+                    pending.insert(seq, failure.clone());
+                }
+                (reason, seq)
             }
             Some(questions) => {
                 // The number comes first: whoever is asked knows the failure by it.
@@ -135,6 +143,9 @@ impl VcpuPosition {
                 (kind, must_park) = asked.decide(&mut failure, vcpu, context, mailbox);
                 let reason = self.carry_out(index, &mut failure, kind, vcpu);
                 let told = EventKind::MemoryFailure(Box::new(failure.clone()));
+                if failure.injection.is_none() {
+                    context.pending().insert(seq, failure.clone());
+                }
                 context.outbox.push_reserved(seq, told);
                 (reason, seq)
             }
@@ -148,7 +159,6 @@ impl VcpuPosition {
             });
         }
         if failure.injection.is_none() {
-            context.pending().insert(seq, failure.clone());
             self.pending = Some(PendingFailure { seq, failure });
         }
         reason.or(must_park.then_some(ParkReason::Requested))
@@ -180,10 +190,11 @@ impl VcpuPosition {
     }
 
     /// The row of aborts that this error would go on with.
+    /// Without a page there is none: a copy routine meets many pages at one instruction.
     fn streak(&self, error: &MemoryError) -> Streak {
         let (pc, page) = (error.consumer.pc, error.gpa.map(|gpa| gpa.page(PAGE_SIZE)));
         match self.streak {
-            Some(streak) if (streak.pc, streak.page) == (pc, page) => streak,
+            Some(streak) if page.is_some() && (streak.pc, streak.page) == (pc, page) => streak,
             _ => Streak {
                 pc,
                 page,
@@ -204,11 +215,16 @@ impl VcpuPosition {
             esr: error.esr().unwrap_or(BARE_DATA_ABORT),
             gva: error.gva(),
         };
-        let plan = match kind {
-            None => sea::plan(access, interrupted, Fidelity::Restored),
-            Some(kind) => sea::plan_request(&AbortRequest::of_kind(kind), Some(access), interrupted),
+        let plan = match (kind, error.report) {
+            (Some(kind), _) => sea::plan_request(&AbortRequest::of_kind(kind), Some(access), interrupted),
+            (None, ErrorReport::Sea { .. }) => sea::plan(access, interrupted, Fidelity::Restored),
+            // A signal carries no syndrome: what the kernel knows of the access is better than what we do.
+            (None, ErrorReport::Signal { .. }) => sea::plan(access, interrupted, Fidelity::Kvm),
         };
-        let injection = inject(vcpu, &plan);
+        let mut injection = inject(vcpu, &plan);
+        if kind.is_none() && error.esr().is_none() && injection.error.is_none() {
+            injection = make_fetch_abort(vcpu, injection, error.consumer.pc)?;
+        }
         let streak = self.streak(error);
         let injections = streak.injections.saturating_add(1);
         self.streak = injection.entered().then_some(Streak { injections, ..streak });
@@ -241,6 +257,29 @@ impl VcpuPosition {
         context.outbox.push(EventKind::MemoryFailure(Box::new(failure)));
         reason
     }
+}
+
+/// Makes an instruction abort of a data abort at the interrupted instruction's own address: the kernel injects data aborts
+/// only, and a signal does not say that it was the fetch that needed the page.
+fn make_fetch_abort(
+    vcpu: &mut dyn VcpuBackend,
+    injection: Injection,
+    pc: Gva,
+) -> Result<Injection, KvmError> {
+    let Some(esr) = injection.esr else {
+        return Ok(injection);
+    };
+    if vcpu.get_register(RegId::FAR_EL1)? != pc.bits() {
+        return Ok(injection);
+    }
+    // The exception classes 0x24 and 0x25 differ from 0x20 and 0x21 in this bit alone.
+    let esr = Esr::from_bits(esr.bits() & !(1 << 28));
+    vcpu.set_register(RegId::ESR_EL1, esr.bits())?;
+    Ok(Injection {
+        method: InjectionMethod::VcpuEventsAndRegisters,
+        esr: Some(esr),
+        ..injection
+    })
 }
 
 /// A failure whose abort waits.

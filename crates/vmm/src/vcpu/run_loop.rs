@@ -281,12 +281,23 @@ impl VcpuPosition {
         Ok(injection)
     }
 
-    /// Injects an SError because somebody asked. An access that waits for its abort runs again afterwards.
+    /// Injects an SError because somebody asked. It takes the place of an abort that waits: the access runs again once the
+    /// guest has taken it.
     pub(super) fn inject_serror_by_hand(
+        &mut self,
         iss: Option<u32>,
         vcpu: &mut dyn VcpuBackend,
+        context: &RunContext,
     ) -> Result<Injection, VmError> {
-        Ok(inject_serror(vcpu, iss))
+        if let LastExit::Other(last_exit) = self.last_exit {
+            let operation = "injectSError()";
+            return Err(VmError::InvalidInjection { operation, last_exit });
+        }
+        let injection = inject_serror(vcpu, iss);
+        if injection.entered() {
+            self.settled_by_hand(context);
+        }
+        Ok(injection)
     }
 
     fn settled_by_hand(&mut self, context: &RunContext) {

@@ -113,7 +113,7 @@ fn execute(
             reply(vcpu.set_register(register, value).map_err(VmError::from));
         }
         VcpuCommand::InjectAbort(request, reply) => reply(position.inject_by_hand(&request, vcpu, context)),
-        VcpuCommand::InjectSError(iss, reply) => reply(VcpuPosition::inject_serror_by_hand(iss, vcpu)),
+        VcpuCommand::InjectSError(iss, reply) => reply(position.inject_serror_by_hand(iss, vcpu, context)),
     }
 }
 

@@ -48,6 +48,8 @@ pub(super) struct Control {
 struct Goal {
     destination: Destination,
     since: Instant,
+    /// When a vCPU that has not parked is kicked again.
+    next_kick: Instant,
 }
 
 enum Destination {
@@ -75,8 +77,12 @@ impl Control {
     /// sent later is dropped, and thereby answered.
     pub(super) fn serve(mut self, inbox: &mpsc::Receiver<Message>) {
         while self.state() != VmState::Closed {
-            let message = match self.goal {
-                Some(_) => inbox.recv_timeout(self.limits.kick),
+            // The next kick has a time of its own: messages that keep coming must not put it off.
+            let message = match self.goal.as_ref().map(|goal| goal.next_kick) {
+                Some(next_kick) => match next_kick.checked_duration_since(Instant::now()) {
+                    Some(left) => inbox.recv_timeout(left),
+                    None => Err(mpsc::RecvTimeoutError::Timeout),
+                },
                 None => inbox.recv().map_err(mpsc::RecvTimeoutError::from),
             };
             match message {
@@ -234,6 +240,7 @@ impl Control {
                 self.goal = Some(Goal {
                     destination,
                     since: Instant::now(),
+                    next_kick: Instant::now() + self.limits.kick,
                 });
             }
         }
@@ -266,10 +273,11 @@ impl Control {
 
     fn kick_again(&mut self) {
         let stuck = self.running.iter().position(|running| *running);
-        let (Some(goal), Some(stuck)) = (&self.goal, stuck) else {
+        let (Some(goal), Some(stuck)) = (&mut self.goal, stuck) else {
             return;
         };
         if goal.since.elapsed() < self.limits.park {
+            goal.next_kick = Instant::now() + self.limits.kick;
             return self.kick_running();
         }
         let vcpu = u32::try_from(stuck).unwrap_or(u32::MAX);

@@ -23,7 +23,7 @@ use seawall_arm64::AbortKind;
 use seawall_kvm::{Errno, GuestMemory, RegId};
 
 use crate::error::VmError;
-use crate::event::{Batch, EventKind, Injection, MemoryFailure, Outbox, OutboxTotals, Wake};
+use crate::event::{Event, EventKind, Injection, MemoryFailure, Outbox, OutboxTotals, Wake};
 use crate::memory_layout;
 use crate::options::VmOptions;
 use crate::sea::{AbortRequest, Decision, PoisonedPage};
@@ -61,7 +61,7 @@ struct Resources {
 impl Vm {
     /// Creates a virtual machine, with its memory filled and its vCPUs parked before the first instruction.
     ///
-    /// `wake` is called when there are events or console output to [`drain`](Self::drain), from any thread; it must not
+    /// `wake` is called when there are events or console output to [take](Self::take_events), from any thread; it must not
     /// block. `ask`, where there is one, is called with each memory error that is to be decided; [`answer`](Self::answer) takes
     /// the answer. The handle goes to `reply`, on the VM's control thread.
     ///
@@ -282,10 +282,16 @@ impl Vm {
         self.vcpus
     }
 
-    /// Takes the events and the console output that nobody has taken yet.
+    /// Takes the events that nobody has taken yet.
     #[must_use]
-    pub fn drain(&self) -> Batch {
-        self.shared.outbox.drain()
+    pub fn take_events(&self) -> Vec<Event> {
+        self.shared.outbox.take_events()
+    }
+
+    /// Takes the console output that nobody has taken yet. What nobody takes is bounded: the oldest bytes go.
+    #[must_use]
+    pub fn take_console(&self) -> Vec<u8> {
+        self.shared.outbox.take_console()
     }
 
     /// How many events passed through.
@@ -294,14 +300,22 @@ impl Vm {
         self.shared.outbox.totals()
     }
 
-    /// Copies guest RAM at `gpa` into `buffer`, also while the guest runs. A lost page is never read.
+    /// Copies `len` bytes of guest RAM at `gpa`, also while the guest runs. A lost page is never read.
     ///
     /// # Errors
     /// [`VmError::OutsideGuestMemory`], [`VmError::PoisonedPage`], [`VmError::InaccessibleGuestMemory`],
     /// [`VmError::Closed`].
-    pub fn read_memory(&self, gpa: u64, buffer: &mut [u8]) -> Result<(), VmError> {
-        let memory = self.good_memory("memory.read()", gpa, buffer.len())?;
-        memory_layout::read(&memory, gpa, buffer)
+    pub fn read_memory(&self, gpa: u64, len: usize) -> Result<Vec<u8>, VmError> {
+        let memory = self.good_memory("memory.read()", gpa, len)?;
+        // Checked before anything is allocated: a length of nonsense is an error, not the end of the process.
+        memory_layout::ram_offset(&memory, gpa, len)?;
+        let mut buffer = Vec::new();
+        buffer
+            .try_reserve_exact(len)
+            .map_err(|_| VmError::NoMemory { len })?;
+        buffer.resize(len, 0);
+        memory_layout::read(&memory, gpa, &mut buffer)?;
+        Ok(buffer)
     }
 
     /// Copies `data` into guest RAM at `gpa`, also while the guest runs. A lost page is never written.

@@ -151,11 +151,7 @@ fn a_new_machine_waits_before_its_first_instruction() {
     assert_eq!(machine.vm.state(), VmState::Created);
     assert_eq!(machine.get(0, "pc"), Ok(RAM_BASE + 0x1004));
     assert_eq!(machine.get(0, "pstate"), Ok(0x3c5));
-    let mut bytes = [0; 10];
-    machine
-        .vm
-        .read_memory(RAM_BASE + 0xfff, &mut bytes)
-        .expect("inside");
+    let bytes = machine.vm.read_memory(RAM_BASE + 0xfff, 10).expect("inside");
     assert_eq!(&bytes, b"\x0012345678\x00");
     assert_eq!(machine.kinds(), [], "being made is no event");
 }

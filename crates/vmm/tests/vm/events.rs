@@ -124,5 +124,5 @@ fn events_and_output_of_a_closed_machine_can_still_be_read() {
             to: VmState::Closed
         })
     );
-    assert!(machine.vm.drain().events.is_empty(), "each event is taken once");
+    assert!(machine.vm.take_events().is_empty(), "each event is taken once");
 }

@@ -210,9 +210,8 @@ impl Machine {
     }
 
     fn take(&mut self) {
-        let batch = self.vm.drain();
-        self.events.extend(batch.events);
-        self.console.extend(batch.console);
+        self.events.extend(self.vm.take_events());
+        self.console.extend(self.vm.take_console());
     }
 
     /// Waits until what came so far is enough.

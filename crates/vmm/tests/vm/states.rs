@@ -63,7 +63,7 @@ fn answer(machine: &Machine, operation: Operation) -> String {
         Operation::GetRegister => short(code(&machine.get(0, "x1"))),
         Operation::SetRegister => short(code(&machine.set(0, "x1", 1))),
         Operation::InjectDataAbort => short(code(&machine.inject(0, Fidelity::Restored))),
-        Operation::ReadMemory => short(code(&machine.vm.read_memory(RAM_BASE, &mut [0]))),
+        Operation::ReadMemory => short(code(&machine.vm.read_memory(RAM_BASE, 1))),
         Operation::WriteMemory => short(code(&machine.vm.write_memory(RAM_BASE, &[1]))),
         Operation::ConsoleInput => short(code(&machine.vm.console_input(b"x"))),
     }
@@ -186,10 +186,9 @@ fn memory_outside_ram_is_refused_and_inside_is_kept() {
         .vm
         .write_memory(RAM_BASE + 0xf_fffe, b"ok")
         .expect("the last two bytes");
-    let mut bytes = [0; 2];
-    machine
+    let bytes = machine
         .vm
-        .read_memory(RAM_BASE + 0xf_fffe, &mut bytes)
+        .read_memory(RAM_BASE + 0xf_fffe, 2)
         .expect("the last two bytes");
     assert_eq!(&bytes, b"ok");
     for gpa in [
@@ -199,7 +198,7 @@ fn memory_outside_ram_is_refused_and_inside_is_kept() {
         RAM_BASE + (1 << 20),
         u64::MAX,
     ] {
-        let error = machine.vm.read_memory(gpa, &mut [0; 2]).expect_err("outside");
+        let error = machine.vm.read_memory(gpa, 2).expect_err("outside");
         assert_eq!(error.code(), "ERR_GUEST_MEMORY");
         assert_eq!(
             error.to_string(),

@@ -29,7 +29,7 @@ fn run(vcpu: &mut FakeVcpu, position: &mut VcpuPosition, context: &RunContext) -
 fn run_once(vcpu: &mut FakeVcpu) -> (ParkReason, Vec<EventKind>) {
     let context = context(RecoverablePolicy::Inject);
     let reason = run(vcpu, &mut VcpuPosition::default(), &context);
-    let events = context.outbox.drain().events;
+    let events = context.outbox.take_events();
     (reason, events.into_iter().map(|event| event.kind).collect())
 }
 

@@ -79,7 +79,7 @@ impl Stuck {
     }
 
     fn events(&self) -> Vec<EventKind> {
-        let events = self.shared.outbox.drain().events;
+        let events = self.shared.outbox.take_events();
         events.into_iter().map(|event| event.kind).collect()
     }
 }
