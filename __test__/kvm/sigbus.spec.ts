@@ -65,3 +65,26 @@ test.serial(
     })
   },
 )
+
+test.serial('a fetch from a page that the host has lost becomes an instruction abort', async (t) => {
+  const boot = { type: 'flat', image: 'build/guests/fetch-el1.bin' } as const
+  await using vm = await Vm.create({ memory: 4 * 2 ** 20, boot })
+  let text = ''
+  vm.console.on('data', (chunk) => {
+    text += chunk
+  })
+  const failures: MemoryFailureEvent[] = []
+  vm.on('memory-failure', (event) => failures.push(event))
+  // Now the page is there, and the host can lose it.
+  vm.memory.write(PAGE, new Uint8Array(4))
+  writeFileSync('/sys/devices/system/memory/hard_offline_page', `0x${(frameOf(PAGE) * 4096n).toString(16)}`)
+  await vm.start()
+  t.deepEqual(await vm.wait(), { reason: 'shutdown', vcpu: 0 })
+  t.is(failures.length, 1)
+  t.like(failures[0], {
+    source: 'sigbus-ar',
+    injection: { method: 'vcpu-events+registers', esr: 0x8600_0010n },
+  })
+  const registers = 'esr=0x0000000086000010 far=0x0000000080100000 elr=0x0000000080100000'
+  t.true(text.includes(registers) && text.endsWith('returned\ndone\n'), text)
+})

@@ -3,7 +3,6 @@
 use seawall_arm64::{Esr, Gpa, Gva};
 
 use crate::error::Errno;
-use crate::sigbus::MemoryErrorSignal;
 
 /// With what a vCPU enters the guest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -92,6 +91,15 @@ pub enum VcpuExit {
         /// The first 32 bytes of the exit union, for a report.
         payload: [u64; 4],
     },
+}
+
+/// A page that the host has lost and a guest's access needed (`BUS_MCEERR_AR`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MemoryErrorSignal {
+    /// The first byte of the 4 KiB page, as an offset in guest RAM.
+    pub offset: u64,
+    /// `si_addr_lsb`: 2 to the power of it is the size of what is lost, in bytes.
+    pub lsb: u8,
 }
 
 /// A synchronous external abort the guest took, as the kernel handed it over.

@@ -1,12 +1,11 @@
-//! The RAM of a guest: one memfd, mapped once, copied to and from by the guarded routine alone.
+//! The RAM of a guest: one file, mapped once, copied to and from by the guarded routine alone.
 
 // UNSAFETY: maps memory.
 #![allow(unsafe_code)]
 
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
-use std::ptr::{self, NonNull};
-use std::sync::{Mutex, PoisonError};
+use std::ptr::NonNull;
 
+use crate::backing::Backing;
 use crate::error::KvmError;
 use crate::guarded_copy::guarded_copy;
 use crate::sigbus;
@@ -16,30 +15,15 @@ use crate::sigbus;
 pub struct GuestMemory {
     base: NonNull<u8>,
     len: usize,
-    /// Held for as long as the guest: it is what keeps a lost page from being freed and used again.
-    memfd: OwnedFd,
-    /// Lost pages, each mapped a second time and locked, so that the host neither swaps nor moves them.
-    held: Mutex<Vec<HeldPage>>,
+    /// What the pages belong to, for as long as the guest: a lost one must not be freed and used again.
+    #[cfg_attr(
+        not(target_os = "linux"),
+        expect(dead_code, reason = "it is kept, and gives nothing")
+    )]
+    backing: Backing,
 }
 
-/// A second mapping of a lost page, which nothing dereferences.
-#[derive(Debug)]
-struct HeldPage {
-    base: NonNull<libc::c_void>,
-    len: usize,
-}
-
-// SAFETY: the address is only ever given back to munmap, by whoever drops the value.
-unsafe impl Send for HeldPage {}
-
-impl Drop for HeldPage {
-    fn drop(&mut self) {
-        // SAFETY: the mapping was made by `GuestMemory::hold` with this length, and nothing points into it.
-        let status = unsafe { libc::munmap(self.base.as_ptr(), self.len) };
-        debug_assert_eq!(status, 0, "munmap of a mapping of ours cannot fail");
-    }
-}
-
+#[cfg(target_os = "linux")]
 /// The smallest page of an arm64 host, which every larger one is a multiple of.
 const HOST_PAGE: u64 = 4096;
 
@@ -77,65 +61,9 @@ impl GuestMemory {
     /// [`KvmError::Syscall`], also where `len` is not such a multiple (`mmap` with `EINVAL`).
     pub fn create(len: usize) -> Result<Self, KvmError> {
         sigbus::install()?;
-        let size = libc::off_t::try_from(len).map_err(|_| KvmError::Syscall {
-            syscall: "ftruncate",
-            errno: crate::Errno(libc::EFBIG),
-        })?;
-        // SAFETY: the name is a C string.
-        let fd = unsafe {
-            libc::memfd_create(
-                c"seawall-guest".as_ptr(),
-                libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING,
-            )
-        };
-        if fd < 0 {
-            return Err(KvmError::last("memfd_create"));
-        }
-        // SAFETY: the descriptor was just created and belongs to nobody else.
-        let memfd = unsafe { OwnedFd::from_raw_fd(fd) };
-        // SAFETY: the descriptor is open.
-        if unsafe { libc::ftruncate(fd, size) } != 0 {
-            return Err(KvmError::last("ftruncate"));
-        }
-        // Nobody may shorten the file under the guest: that would turn its pages into SIGBUS.
-        // SAFETY: the descriptor is open and was created with sealing allowed.
-        if unsafe { libc::fcntl(fd, libc::F_ADD_SEALS, libc::F_SEAL_SHRINK | libc::F_SEAL_GROW) } != 0 {
-            return Err(KvmError::last("fcntl(F_ADD_SEALS)"));
-        }
-        let access = libc::PROT_READ | libc::PROT_WRITE;
-        // SAFETY: a fresh mapping at an address the kernel chooses.
-        let address = unsafe {
-            libc::mmap(
-                ptr::null_mut(),
-                len,
-                access,
-                libc::MAP_SHARED,
-                memfd.as_raw_fd(),
-                0,
-            )
-        };
-        if address == libc::MAP_FAILED {
-            return Err(KvmError::last("mmap"));
-        }
-        let base = NonNull::new(address.cast()).ok_or(KvmError::last("mmap"))?;
-        let memory = Self {
-            base,
-            len,
-            memfd,
-            held: Mutex::default(),
-        };
-        // A core dump or a forked child must not read poisoned pages.
-        memory.advise(libc::MADV_DONTDUMP, "madvise(MADV_DONTDUMP)")?;
-        memory.advise(libc::MADV_DONTFORK, "madvise(MADV_DONTFORK)")?;
-        Ok(memory)
-    }
-
-    fn advise(&self, advice: i32, syscall: &'static str) -> Result<(), KvmError> {
-        // SAFETY: the range is the mapping of this value; neither advice changes its contents.
-        match unsafe { libc::madvise(self.base.as_ptr().cast(), self.len, advice) } {
-            0 => Ok(()),
-            _ => Err(KvmError::last(syscall)),
-        }
+        let backing = Backing::create(len)?;
+        let base = backing.map(len)?;
+        Ok(Self { base, len, backing })
     }
 
     /// The size in bytes.
@@ -157,6 +85,7 @@ impl GuestMemory {
     }
 
     /// The address of whole pages of guest RAM in this process.
+    #[cfg(target_os = "linux")]
     pub(crate) fn host_range(&self, offset: u64, len: u64) -> Result<u64, KvmError> {
         let refused = KvmError::Syscall {
             syscall: "madvise",
@@ -169,10 +98,11 @@ impl GuestMemory {
         end.map(|_| self.host_address() + offset).ok_or(refused)
     }
 
+    #[cfg(target_os = "linux")]
     /// Removes whole pages from this process's page table, and so from the guest's. The memfd keeps them.
     pub(crate) fn unmap(&self, offset: u64, len: u64) -> Result<(), KvmError> {
         let start = self.host_range(offset, len)?;
-        let address = ptr::with_exposed_provenance_mut(usize::try_from(start).unwrap_or(0));
+        let address = std::ptr::with_exposed_provenance_mut(usize::try_from(start).unwrap_or(0));
         // SAFETY: the range is inside the mapping of this value, to which no Rust reference exists; the pages of a shared
         // mapping keep their contents.
         match unsafe { libc::madvise(address, usize::try_from(len).unwrap_or(0), libc::MADV_DONTNEED) } {
@@ -181,41 +111,11 @@ impl GuestMemory {
         }
     }
 
-    /// Keeps a lost page in the host's memory until the guest's memory goes. Where the process may lock no more memory the
-    /// memfd alone keeps it: the host then may still swap or move it.
+    /// Keeps a lost page in the host's memory until the guest's memory goes.
+    #[cfg(target_os = "linux")]
     pub(crate) fn hold(&self, offset: u64, len: u64) -> Result<(), KvmError> {
         self.host_range(offset, len)?;
-        let refused = |_| KvmError::Syscall {
-            syscall: "mmap",
-            errno: crate::Errno(libc::EINVAL),
-        };
-        let (len, offset) = (
-            usize::try_from(len).map_err(refused)?,
-            libc::off_t::try_from(offset).map_err(refused)?,
-        );
-        let (access, kind, file) = (libc::PROT_READ, libc::MAP_SHARED, self.memfd.as_raw_fd());
-        // SAFETY: a fresh mapping at an address the kernel chooses.
-        let base = unsafe { libc::mmap(ptr::null_mut(), len, access, kind, file, offset) };
-        if base == libc::MAP_FAILED {
-            return Err(KvmError::last("mmap"));
-        }
-        let held = HeldPage {
-            base: NonNull::new(base).ok_or(KvmError::last("mmap"))?,
-            len,
-        };
-        for advice in [libc::MADV_DONTDUMP, libc::MADV_DONTFORK] {
-            // SAFETY: the range is the mapping just made; neither advice changes its contents.
-            if unsafe { libc::madvise(base, len, advice) } != 0 {
-                return Err(KvmError::last("madvise"));
-            }
-        }
-        // SAFETY: locking reads no byte of the page; where it is refused the page stays as it was.
-        unsafe { libc::mlock(base, len) };
-        self.held
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(held);
-        Ok(())
+        self.backing.hold(offset, len)
     }
 
     /// Copies guest RAM at `offset` into `buffer`.

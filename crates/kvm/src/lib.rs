@@ -13,14 +13,19 @@
 //! ```
 
 pub mod abi;
+#[cfg(target_os = "linux")]
+mod backing;
 mod clock;
 mod error;
 mod events;
 mod exit;
+#[cfg(target_os = "linux")]
 mod guarded_copy;
 mod guest_memory;
 mod host_facts;
 mod kick;
+#[cfg(not(target_os = "linux"))]
+mod portable;
 mod probe;
 #[cfg(target_os = "linux")]
 mod quarantine;
@@ -28,15 +33,19 @@ mod register;
 // Everywhere compiled and tested; used where there is a kernel that shares the page.
 #[cfg_attr(not(all(target_os = "linux", target_arch = "aarch64")), allow(dead_code))]
 mod run_page;
-// The slots of vCPU threads are tested everywhere, too.
-#[cfg_attr(not(all(target_os = "linux", target_arch = "aarch64")), allow(dead_code))]
+// The slots of vCPU threads are tested on every Linux, too.
+#[cfg(target_os = "linux")]
+#[cfg_attr(not(target_arch = "aarch64"), allow(dead_code))]
 mod sigbus;
 mod system;
+
+#[cfg(not(target_os = "linux"))]
+use portable::{backing, guarded_copy, sigbus};
 
 pub use clock::monotonic;
 pub use error::{Errno, KvmError};
 pub use events::{PendingEvents, VcpuEvents};
-pub use exit::{SeaExit, SystemEventKind, VcpuEntry, VcpuExit};
+pub use exit::{MemoryErrorSignal, SeaExit, SystemEventKind, VcpuEntry, VcpuExit};
 pub use guest_memory::{GuestMemory, GuestMemoryError};
 pub use host_facts::host_page_size;
 pub use kick::{Kick, KickTarget};
@@ -45,5 +54,6 @@ pub use probe::{HostCapabilities, HostSupport, Obstacle, SupportStatus, probe_ho
 pub use quarantine::Quarantine;
 pub use register::RegId;
 pub use run_page::RunPage;
-pub use sigbus::MemoryErrorSignal;
+#[cfg(not(target_os = "linux"))]
+pub use system::Quarantine;
 pub use system::{PowerState, Vcpu, VmConfig, VmFd};

@@ -12,21 +12,13 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU64, Ordering, compiler_fence};
 
 use crate::error::KvmError;
+use crate::exit::MemoryErrorSignal;
 use crate::guarded_copy;
 
 /// What handled `SIGBUS` before us; null until installed. Leaked once, because a signal may arrive at any later time.
 static PREVIOUS: AtomicPtr<libc::sigaction> = AtomicPtr::new(ptr::null_mut());
 /// Every slot there ever was. Slots are used again and never freed: the handler may look at one at any time.
 static SLOTS: AtomicPtr<Slot> = AtomicPtr::new(ptr::null_mut());
-
-/// A page that the host has lost and a guest's access needed (`BUS_MCEERR_AR`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct MemoryErrorSignal {
-    /// The first byte of the 4 KiB page, as an offset in guest RAM.
-    pub offset: u64,
-    /// `si_addr_lsb`: 2 to the power of it is the size of what is lost, in bytes.
-    pub lsb: u8,
-}
 
 /// Where the handler notes what it saw for one thread.
 #[derive(Debug)]

@@ -9,6 +9,8 @@ pub use linux_arm64::{Vcpu, VmFd};
 
 #[cfg(not(all(target_os = "linux", target_arch = "aarch64")))]
 mod unsupported;
+#[cfg(not(target_os = "linux"))]
+pub use unsupported::Quarantine;
 #[cfg(not(all(target_os = "linux", target_arch = "aarch64")))]
 pub(crate) use unsupported::probe_kvm;
 #[cfg(not(all(target_os = "linux", target_arch = "aarch64")))]

@@ -21,6 +21,30 @@ const OBSTACLE: Obstacle = Obstacle::Platform {
 #[derive(Debug)]
 pub struct VmFd(Infallible);
 
+/// A quarantine that cannot exist on this host.
+#[cfg(not(target_os = "linux"))]
+#[derive(Debug)]
+pub struct Quarantine(Infallible);
+
+#[cfg(not(target_os = "linux"))]
+#[expect(
+    missing_docs,
+    reason = "the documentation is that of the Linux implementation"
+)]
+#[expect(
+    clippy::missing_errors_doc,
+    reason = "there is one error: this host is unsupported"
+)]
+impl Quarantine {
+    pub fn open() -> Result<Self, KvmError> {
+        Err(KvmError::UnsupportedHost(OBSTACLE))
+    }
+
+    pub fn take(&self, _: &GuestMemory, _: u64, _: u64) -> Result<(), KvmError> {
+        match self.0 {}
+    }
+}
+
 /// A vCPU that cannot exist on this host.
 #[derive(Debug)]
 pub struct Vcpu(Infallible);
