@@ -68,6 +68,12 @@ pub const UFFDIO_API: u64 = 0xc018_aa3f;
 pub const UFFD_USER_MODE_ONLY: i32 = 1;
 /// `UFFD_FEATURE_POISON`: `UFFDIO_POISON` (linux/userfaultfd.h, Linux 6.6).
 pub const UFFD_FEATURE_POISON: u64 = 1 << 14;
+/// `UFFDIO_REGISTER`, `_IOWR(0xaa, 0x00, struct uffdio_register)` (linux/userfaultfd.h).
+pub const UFFDIO_REGISTER: u64 = 0xc020_aa00;
+/// `UFFDIO_REGISTER_MODE_MISSING` (linux/userfaultfd.h).
+pub const UFFDIO_REGISTER_MODE_MISSING: u64 = 1;
+/// `UFFDIO_POISON`, `_IOWR(0xaa, 0x08, struct uffdio_poison)` (linux/userfaultfd.h, Linux 6.6).
+pub const UFFDIO_POISON: u64 = 0xc020_aa08;
 
 /// `kvm_run.arm_sea`: the payload of [`KVM_EXIT_ARM_SEA`].
 #[repr(C)]

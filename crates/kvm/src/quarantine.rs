@@ -11,23 +11,13 @@
 
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
+use crate::abi::{
+    UFFD_API, UFFD_FEATURE_POISON, UFFD_USER_MODE_ONLY, UFFDIO_API, UFFDIO_POISON, UFFDIO_REGISTER,
+    UFFDIO_REGISTER_MODE_MISSING,
+};
 use crate::error::{Errno, KvmError};
 use crate::guest_memory::GuestMemory;
 
-/// `UFFD_USER_MODE_ONLY` (linux/userfaultfd.h): all that an unprivileged process may ask for, and all that is needed.
-const UFFD_USER_MODE_ONLY: libc::c_int = 1;
-/// `UFFD_API`.
-const UFFD_API: u64 = 0xaa;
-/// `UFFD_FEATURE_POISON`.
-const UFFD_FEATURE_POISON: u64 = 1 << 14;
-/// `UFFDIO_API`, `_IOWR(0xaa, 0x3f, struct uffdio_api)`.
-const UFFDIO_API: libc::c_ulong = 0xc018_aa3f;
-/// `UFFDIO_REGISTER`, `_IOWR(0xaa, 0x00, struct uffdio_register)`.
-const UFFDIO_REGISTER: libc::c_ulong = 0xc020_aa00;
-/// `UFFDIO_POISON`, `_IOWR(0xaa, 0x08, struct uffdio_poison)`.
-const UFFDIO_POISON: libc::c_ulong = 0xc020_aa08;
-/// `UFFDIO_REGISTER_MODE_MISSING`.
-const UFFDIO_REGISTER_MODE_MISSING: u64 = 1;
 /// How often a page that a vCPU maps again, between the two steps, is unmapped again. Each round the vCPU has to win a race
 /// of a few instructions.
 const ATTEMPTS: u32 = 1000;
