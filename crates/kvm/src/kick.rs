@@ -7,6 +7,7 @@
 // UNSAFETY: pthread_kill and pthread_sigmask.
 #![allow(unsafe_code)]
 
+use std::marker::PhantomData;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::error::{Errno, KvmError};
@@ -24,6 +25,8 @@ pub struct Kick {
 #[must_use = "the thread can be kicked only while this value lives"]
 pub struct KickTarget {
     thread: Arc<Mutex<Option<libc::pthread_t>>>,
+    /// It speaks of the thread that made it, and must end there.
+    _not_send: PhantomData<*const ()>,
 }
 
 impl Kick {
@@ -48,6 +51,7 @@ impl Kick {
         *lock(&self.thread) = Some(unsafe { libc::pthread_self() });
         Ok(KickTarget {
             thread: Arc::clone(&self.thread),
+            _not_send: PhantomData,
         })
     }
 
