@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-/// The id of one 64-bit register of an arm64 vCPU, as `KVM_GET_ONE_REG` takes it.
+/// The id of one register of an arm64 vCPU, as `KVM_GET_ONE_REG` takes it. Those that have a name have 64 bits.
 ///
 /// Source: `arch/arm64/include/uapi/asm/kvm.h` of Linux 7.3, "KVM_REG_ARM*".
 ///
@@ -74,6 +74,18 @@ impl RegId {
     #[must_use]
     pub const fn bits(self) -> u64 {
         self.0
+    }
+
+    /// The size of the register in bytes, a power of two: `KVM_REG_SIZE`, bits 55:52.
+    ///
+    /// ```
+    /// use seawall_kvm::RegId;
+    /// assert_eq!(RegId::PC.size(), 8);
+    /// assert_eq!(RegId::from_bits(0x6040_0000_0010_0054).size(), 16, "V0");
+    /// ```
+    #[must_use]
+    pub const fn size(self) -> usize {
+        1 << (self.0 >> 52 & 0xf)
     }
 
     /// The register of an Arm name in lower case: `x0` to `x30`, `sp`, `pc`, `pstate`, `esr_el1` and the like.

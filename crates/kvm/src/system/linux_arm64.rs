@@ -7,7 +7,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use kvm_bindings::{
-    KVM_ARM_VCPU_POWER_OFF, KVM_ARM_VCPU_PSCI_0_2, kvm_enable_cap, kvm_userspace_memory_region,
+    KVM_ARM_VCPU_POWER_OFF, KVM_ARM_VCPU_PSCI_0_2, RegList, kvm_enable_cap, kvm_userspace_memory_region,
     kvm_vcpu_events, kvm_vcpu_init,
 };
 use kvm_ioctls::{Kvm, VcpuFd};
@@ -262,12 +262,7 @@ impl Vcpu {
     /// [`KvmError::Register`].
     pub fn get_register(&mut self, register: RegId) -> Result<u64, KvmError> {
         let mut value = [0; 8];
-        let failed = |error: kvm_ioctls::Error| KvmError::Register {
-            syscall: "KVM_GET_ONE_REG",
-            register,
-            errno: Errno(error.errno()),
-        };
-        self.fd.get_one_reg(register.bits(), &mut value).map_err(failed)?;
+        self.read(register, &mut value)?;
         Ok(u64::from_le_bytes(value))
     }
 
@@ -276,14 +271,59 @@ impl Vcpu {
     /// # Errors
     /// [`KvmError::Register`].
     pub fn set_register(&mut self, register: RegId, value: u64) -> Result<(), KvmError> {
+        self.write(register, &value.to_le_bytes())
+    }
+
+    /// The ids of all registers that can be read, of every size (`KVM_GET_REG_LIST`).
+    ///
+    /// # Errors
+    /// [`KvmError::Syscall`].
+    pub fn register_ids(&mut self) -> Result<Vec<RegId>, KvmError> {
+        const SYSCALL: &str = "KVM_GET_REG_LIST";
+        // As many as kvm-bindings allows; a guest without SVE has about 300.
+        let mut list = RegList::new(500).map_err(|_| KvmError::Syscall {
+            syscall: SYSCALL,
+            errno: Errno(libc::E2BIG),
+        })?;
+        self.fd.get_reg_list(&mut list).map_err(failed(SYSCALL))?;
+        Ok(list.as_slice().iter().copied().map(RegId::from_bits).collect())
+    }
+
+    /// Reads a register of up to 128 bits.
+    ///
+    /// # Errors
+    /// [`KvmError::Register`], with `EINVAL` also where the register has more bits.
+    pub fn get_wide_register(&mut self, register: RegId) -> Result<u128, KvmError> {
+        let mut value = [0; 16];
+        self.read(register, &mut value)?;
+        Ok(u128::from_le_bytes(value))
+    }
+
+    /// Writes a register of up to 128 bits; bits of `value` beyond them are ignored.
+    ///
+    /// # Errors
+    /// [`KvmError::Register`], with `EINVAL` also where the register has more bits.
+    pub fn set_wide_register(&mut self, register: RegId, value: u128) -> Result<(), KvmError> {
+        self.write(register, &value.to_le_bytes())
+    }
+
+    fn read(&mut self, register: RegId, value: &mut [u8]) -> Result<(), KvmError> {
+        let failed = |error: kvm_ioctls::Error| KvmError::Register {
+            syscall: "KVM_GET_ONE_REG",
+            register,
+            errno: Errno(error.errno()),
+        };
+        self.fd.get_one_reg(register.bits(), value).map_err(failed)?;
+        Ok(())
+    }
+
+    fn write(&mut self, register: RegId, value: &[u8]) -> Result<(), KvmError> {
         let failed = |error: kvm_ioctls::Error| KvmError::Register {
             syscall: "KVM_SET_ONE_REG",
             register,
             errno: Errno(error.errno()),
         };
-        self.fd
-            .set_one_reg(register.bits(), &value.to_le_bytes())
-            .map_err(failed)?;
+        self.fd.set_one_reg(register.bits(), value).map_err(failed)?;
         Ok(())
     }
 

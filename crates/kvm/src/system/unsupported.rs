@@ -100,6 +100,18 @@ impl Vcpu {
         match self.0 {}
     }
 
+    pub fn register_ids(&mut self) -> Result<Vec<RegId>, KvmError> {
+        match self.0 {}
+    }
+
+    pub fn get_wide_register(&mut self, _: RegId) -> Result<u128, KvmError> {
+        match self.0 {}
+    }
+
+    pub fn set_wide_register(&mut self, _: RegId, _: u128) -> Result<(), KvmError> {
+        match self.0 {}
+    }
+
     pub fn set_events(&mut self, _: VcpuEvents) -> Result<(), KvmError> {
         match self.0 {}
     }
