@@ -11,13 +11,16 @@ import { makeModule } from './module.ts'
 import { makeNodeRuntime } from './node-runtime.ts'
 import { say } from './progress.ts'
 import { findProjectRoot } from './project.ts'
+import type { LabFile } from './project-archive.ts'
 import { Qemu } from './qemu.ts'
+import { makeRustTest, type RustTest } from './rust-tests.ts'
 import { makeBackportsQemu, makeToolRoot, type ToolRoot } from './tool-root.ts'
 
 export { LabError, type LabErrorCode } from './errors.ts'
 export { assembleGuests } from './guests.ts'
 export type { LabFile } from './project-archive.ts'
 export { type LabCommand, type LabResult, runInLab } from './run.ts'
+export type { RustTest } from './rust-tests.ts'
 export { ThisMachine } from './workshop.ts'
 
 /** Choices of a set-up; all have defaults. */
@@ -88,6 +91,11 @@ export async function setUpLab(options: LabOptions = {}): Promise<Lab> {
     otherKernel: (wanted) => bootable(root, projectRoot, wanted),
     backportsQemu: async () => new Qemu(await makeBackportsQemu(cache)),
   }
+}
+
+/** Builds one integration test of the Rust workspace for the lab: a program of that name in the project's `rust-tests`. */
+export async function buildRustTest(lab: Lab, test: RustTest): Promise<LabFile> {
+  return await makeRustTest(lab.root, new CargoWorkspace(lab.root, lab.projectRoot), test)
 }
 
 /** Runs `cargo <args>` for this project in the tool root: for checks of the arm64 build. Returns cargo's stdout. */

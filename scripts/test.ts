@@ -1,8 +1,17 @@
-// `npm test`: cargo tests, the specs that run anywhere, and the KVM specs in the lab. Ends with one line, the sum of all.
-// SEAWALL_LAB=off leaves the lab out, and counts it as skipped.
+// `npm test`: cargo tests, the specs that run anywhere, and in the lab the KVM specs and the Rust tests that need KVM. Ends
+// with one line, the sum of all. SEAWALL_LAB=off leaves the lab out, and counts it as skipped. SEAWALL_SEED repeats random
+// cases, SEAWALL_CASES says how many there are.
 import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
-import { type Lab, type LabCommand, runInLab, setUpLab } from '../lab/lab.ts'
+import {
+  buildRustTest,
+  type Lab,
+  type LabCommand,
+  type LabFile,
+  type RustTest,
+  runInLab,
+  setUpLab,
+} from '../lab/lab.ts'
 import { buildAddon } from './addon.ts'
 import { lineReader, main, packageStep, projectRoot, StepError, step } from './step.ts'
 import { Tally } from './tally.ts'
@@ -11,12 +20,30 @@ const AVA = 'ava/entrypoints/cli.mjs'
 /** For one boot of the lab with its specs; a boot takes seconds, and emulation is slow. */
 const LAB_LIMIT_MS = 10 * 60_000
 
-/** The hosts that the lab can be, and the specs that run on each. */
-const HOSTS: (Pick<LabCommand, 'cpu' | 'kernel'> & { name: string; specs: (name: string) => boolean })[] = [
-  { name: 'active', specs: () => true },
-  { name: 'inert', cpu: 'cortex-a72', specs: (name) => name.startsWith('host.') },
-  { name: 'unsupported', kernel: '6.12', specs: (name) => name.startsWith('host.') },
+/** The Rust tests that need KVM, each by the name that its `SKIPPED` lines have where there is none. */
+const RUST_TESTS: readonly RustTest[] = [{ package: 'seawall-vmm', test: 'differential' }]
+
+interface Host extends Pick<LabCommand, 'cpu' | 'kernel' | 'qemu'> {
+  readonly name: string
+  /** Which of the specs run there. */
+  readonly specs: (name: string) => boolean
+  /** Whether the Rust tests run there. */
+  readonly rust: boolean
+}
+
+const onlyHostSpecs = (name: string): boolean => name.startsWith('host.')
+
+/** The hosts that the lab can be, and what runs on each. */
+const HOSTS: readonly Host[] = [
+  { name: 'active', specs: () => true, rust: true },
+  // It has SCTLR2_EL1. Without 52-bit addresses, because QEMU needs seconds for the end of every VM that has them.
+  { name: 'newest', cpu: 'max,lpa2=off', qemu: 'backports', specs: () => false, rust: true },
+  { name: 'inert', cpu: 'cortex-a72', specs: onlyHostSpecs, rust: false },
+  { name: 'unsupported', kernel: '6.12', specs: onlyHostSpecs, rust: false },
 ]
+
+/** Runs each argument as a command, all of them, and ends as the last that failed. */
+const EACH = 'status=0; for command; do $command || status=$?; done; exit $status'
 
 function specs(folder: string): string[] {
   const names = readdirSync(join(projectRoot, 'build', '__test__', folder)).filter((name) =>
@@ -25,11 +52,19 @@ function specs(folder: string): string[] {
   return names.map((name) => join('build', '__test__', folder, name))
 }
 
-async function testCargo(tally: Tally, env: Record<string, string>): Promise<void> {
+async function testCargo(tally: Tally, lab: Lab | undefined): Promise<void> {
   const failedBefore = tally.failed
   const args = ['test', '--workspace', '--locked', '--no-fail-fast', '--', '--show-output']
-  const onLine = (line: string) => tally.cargo(line)
+  const env = lab === undefined ? {} : { SEAWALL_KERNEL_HEADERS: lab.kernelHeaders }
+  const onLine = (line: string) => {
+    if (lab === undefined || !isSkippedHere(line)) tally.cargo(line)
+  }
   tally.runner('cargo test', await step('cargo', args, { env, allowFailure: true, onLine }), failedBefore)
+}
+
+/** Whether a line of `cargo test` is about a test that the lab runs. */
+function isSkippedHere(line: string): boolean {
+  return RUST_TESTS.some(({ test }) => line.startsWith(`SKIPPED ${test}: `))
 }
 
 async function testHere(tally: Tally): Promise<void> {
@@ -41,16 +76,29 @@ async function testHere(tally: Tally): Promise<void> {
 }
 
 async function testInLab(lab: Lab, tally: Tally): Promise<void> {
-  for (const { name, specs: wanted, ...machine } of HOSTS) {
+  const programs: LabFile[] = []
+  await part(tally, 'the Rust tests for the lab', async () => {
+    for (const test of RUST_TESTS) programs.push(await buildRustTest(lab, test))
+  })
+  for (const { name, specs: wanted, rust, ...machine } of HOSTS) {
     const files = specs('kvm').filter((path) => wanted(path.slice(path.lastIndexOf('/') + 1)))
-    const lines = lineReader((line) => tally.tap(line))
-    process.stderr.write(`\nlab, a host that is ${name}: ${files.join(' ')}\n`)
+    // One file at a time: one of them takes /dev/kvm away.
+    const ava = ['node', `node_modules/${AVA}`, '--tap', '--concurrency', '1', ...files].join(' ')
+    const commands = [
+      ...(rust ? programs.map(({ path }) => `${path} --show-output`) : []),
+      ...(files.length > 0 ? [ava] : []),
+    ]
+    const lines = lineReader((line) => {
+      tally.cargo(line)
+      tally.tap(line)
+    })
+    process.stderr.write(`\nlab, a host that is ${name}: ${commands.join('; ')}\n`)
     await part(tally, `the lab (${name})`, async () => {
       const failedBefore = tally.failed
       const { exitCode } = await runInLab(lab, {
-        // One file at a time: one of them takes /dev/kvm away.
-        command: ['node', `node_modules/${AVA}`, '--tap', '--concurrency', '1', ...files],
-        env: { SEAWALL_HOST: name },
+        command: ['sh', '-c', EACH, 'sh', ...commands],
+        env: { SEAWALL_HOST: name, ...given('SEAWALL_SEED'), ...given('SEAWALL_CASES') },
+        files: rust ? programs : [],
         timeoutMs: LAB_LIMIT_MS,
         onOutput: (chunk) => {
           process.stdout.write(chunk)
@@ -59,9 +107,14 @@ async function testInLab(lab: Lab, tally: Tally): Promise<void> {
         ...machine,
       })
       lines.end()
-      tally.runner(`the specs in the lab (${name})`, exitCode, failedBefore)
+      tally.runner(`the tests in the lab (${name})`, exitCode, failedBefore)
     })
   }
+}
+
+function given(name: string): Record<string, string> {
+  const value = process.env[name]
+  return value === undefined ? {} : { [name]: value }
 }
 
 /** Runs a part; one that cannot be run is a failed test, and the others still run. */
@@ -84,8 +137,7 @@ await main(async () => {
       lab = await setUpLab()
     })
   }
-  const headers = lab === undefined ? {} : { SEAWALL_KERNEL_HEADERS: lab.kernelHeaders }
-  await part(tally, 'cargo test', () => testCargo(tally, headers))
+  await part(tally, 'cargo test', () => testCargo(tally, lab))
   await part(tally, 'the specs', () => testHere(tally))
   if (lab !== undefined) await testInLab(lab, tally)
 
