@@ -247,6 +247,65 @@ export const behaviours: Behaviour[] = [
     gva: PAGE,
     abort: { kind: 'instruction', set: 'ueo' },
   }),
+  {
+    name: 'where the kernel says success and does nothing, the whole entry is made of registers',
+    guest: 'walk-el1',
+    arm: 'fsc=0x1e s1ptw=1',
+    script: [
+      [
+        ready,
+        {
+          step: 'sea',
+          esr: 0x9200_001en,
+          pstate: EL1,
+          pc: PC,
+          far: 0xc000_0010n,
+          gpa: null,
+          ignoresInjection: true,
+        },
+        exception,
+        ...done,
+      ],
+    ],
+    exit: shutdown,
+    failures: [
+      {
+        ...injected,
+        abort: { cause: 'parity-ecc-table-walk', walkLevel: 2 },
+        gva: 0xc000_0010n,
+        gpa: null,
+        injection: { method: 'registers', result: 'ok', esr: 0x9600_001en },
+      },
+    ],
+    exceptions: [{ vector: 0x200n, esr: 0x9600_001en, far: 0xc000_0010n }],
+    lines: ['ready', 'done'],
+  },
+  {
+    name: 'an abort of an AArch32 application is contained',
+    guest: 'read-el0-aarch32',
+    arm: 'fsc=0x10 set=3',
+    script: oneAbort(sea(0x9200_1810n, 0xd0n)),
+    exit: shutdown,
+    failures: [
+      {
+        ...injected,
+        consumer: { mode: 'user', pstate: 0xd0n },
+        injection: { ...restored, esr: 0x9200_1810n },
+      },
+    ],
+    exceptions: [{ vector: 0x600n, esr: 0x9200_1810n, far: ACCESS, spsr: 0xd0n }],
+    lines: ['ready', 'done'],
+  },
+  {
+    name: 'an abort is taken although SErrors are masked',
+    guest: 'masked-read-el1',
+    arm: 'fsc=0x10',
+    script: oneAbort(sea(0x9200_0010n, 0x3c5n)),
+    exit: shutdown,
+    failures: [{ ...injected, consumer: { mode: 'kernel', pstate: 0x3c5n } }],
+    exceptions: [{ vector: 0x200n, esr: 0x9600_0010n, far: ACCESS, spsr: 0x3c5n }],
+    lines: ['ready', 'done'],
+  },
   ...(
     [
       ['an uncontainable error stops the VM', 2, 'uc'],
