@@ -127,7 +127,7 @@ for (const [what, decision, error] of [
   [
     'nonsense',
     { action: 'explode' },
-    "Expected 'inject' or 'inject-serror' or 'pause' or 'stop' for the decision about failure 2.action but received \"explode\"",
+    "Expected 'inject' or 'inject-serror' or 'defer' or 'pause' or 'stop' or 'resume' for the decision about failure 2.action but received \"explode\"",
   ],
   [
     'a misspelt option',

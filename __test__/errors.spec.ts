@@ -23,7 +23,7 @@ const wrongOptions: [what: string, options: unknown, code: string, message: stri
     'a misspelt option',
     { ...valid, memmory: 1 },
     'ERR_INVALID_OPTION',
-    'Expected only id, name, memory, vcpus, backend, boot, unclaimedAccess, memoryFailure, capabilities for the properties of options but received "memmory"',
+    'Expected only id, name, memory, hugetlb, vcpus, backend, boot, unclaimedAccess, memoryFailure, capabilities for the properties of options but received "memmory"',
   ],
   [
     'memory that is not a multiple of the page size',
@@ -273,8 +273,8 @@ test('injections and decisions say what they expect', async (t) => {
     [() => vcpu?.injectSError({ iss: 2 ** 25 }), /integer from 0 to 33554431 for iss but received 33554432$/],
     [() => vm.resume({ decisions: {} as never }), /a Map for decisions but received an object$/],
     [
-      () => vm.resume({ decisions: new Map([[1, { action: 'resume' } as never]]) }),
-      /for decisions\.get\(1\)\.action but received "resume"$/,
+      () => vm.resume({ decisions: new Map([[1, { action: 'retry' } as never]]) }),
+      /for decisions\.get\(1\)\.action but received "retry"$/,
     ],
   ] as const) {
     await rejects(t, (async () => operation())(), 'ERR_INVALID_OPTION', message)

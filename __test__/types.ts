@@ -143,9 +143,11 @@ hold<
   Equal<
     Decision,
     | { action: 'inject'; abort?: 'auto' | 'data' | 'instruction' }
+    | { action: 'defer' }
     | { action: 'inject-serror'; iss?: number }
     | { action: 'pause' }
     | { action: 'stop' }
+    | { action: 'resume' }
   >
 >()
 hold<Same<EventOf<'memory-failure'>, MemoryFailureEvent>>()
@@ -258,6 +260,8 @@ hold<
     wait(): Promise<VmExit>
     close(): Promise<{ unretiredHostPages: number }>
     poisonedPages(): PoisonedPage[]
+    reportPoison(gpa: bigint, length: number): Promise<void>
+    replacePage(gpa: bigint): Promise<void>
     events(options?: { signal?: AbortSignal }): AsyncIterableIterator<VmEvent>
     ref(): Vm
     unref(): Vm
@@ -287,6 +291,7 @@ const options = {
   id: 'a',
   name: 'b',
   memory: 4096,
+  hugetlb: '2M',
   vcpus: 1,
   backend: 'kvm',
   boot: { type: 'flat', image: 'guest.bin', loadAddress: 0x8000_0000n, entry: 0x8000_0000n },
@@ -296,6 +301,7 @@ const options = {
     quarantine: true,
     threshold: { distinctPages: 4, action: 'report' },
     sameFaultLimit: 3,
+    deferMs: 200,
     decide: async () => ({ action: 'inject' }),
     decisionTimeoutMs: 100,
   },

@@ -8,10 +8,17 @@ export type Decision =
   | { action: 'inject'; abort?: 'auto' | 'data' | 'instruction' }
   /** Inject an SError; `iss` is its syndrome, 25 bits. The access runs again once the guest has taken it. */
   | { action: 'inject-serror'; iss?: number }
+  /**
+   * Let the access run again without an abort, until `deferMs` is over; then it gets the abort. A second event says which:
+   * its `deferral` is `retired` where the vCPU went on. For somebody else to make the guest do without the page meanwhile.
+   */
+  | { action: 'defer' }
   /** Let it wait on. */
   | { action: 'pause' }
   /** Stop the VM. */
   | { action: 'stop' }
+  /** Let the access run again: its page was replaced by `vm.replacePage()`. */
+  | { action: 'resume' }
 
 /** The highest ISS of an SError: 25 bits. */
 export const MAX_ISS = 2 ** 25 - 1
@@ -29,7 +36,14 @@ export function toNativeDecisions(decisions: unknown): NativeDecision[] {
   )
 }
 
-const ACTIONS = { inject: ['abort'], 'inject-serror': ['iss'], pause: [], stop: [] } as const
+const ACTIONS = {
+  inject: ['abort'],
+  'inject-serror': ['iss'],
+  defer: [],
+  pause: [],
+  stop: [],
+  resume: [],
+} as const
 const ACTION_NAMES = Object.keys(ACTIONS) as (keyof typeof ACTIONS)[]
 
 /** Checks a decision about one failure. */
@@ -46,8 +60,10 @@ export function toNativeDecision(failure: number, value: unknown, what: string):
       const { iss } = decision
       return { action, failure, iss: iss === undefined ? null : checkInteger(iss, 0, MAX_ISS, `${what}.iss`) }
     }
+    case 'defer':
     case 'pause':
     case 'stop':
+    case 'resume':
       return { action, failure }
   }
 }

@@ -13,6 +13,8 @@
  * | `ERR_VCPU_RUNNING` | the vCPU runs, so that nobody else can touch it |
  * | `ERR_GUEST_MEMORY` | the range is no guest RAM, or the host lost the page while it was copied |
  * | `ERR_POISONED_PAGE` | the range holds a page that is known to be lost |
+ * | `ERR_QUARANTINE` | a lost page could not be taken out of reach, or not be replaced |
+ * | `ERR_SIGNAL_HANDLER` | somebody replaced Seawall's handler of SIGBUS, as `process.on('SIGBUS')` does |
  * | `ERR_INVALID_INJECTION` | an abort was asked for where none can be taken |
  * | `ERR_INJECTION_FAILED` | no way of injecting the abort worked |
  * | `ERR_OUT_OF_RESOURCES` | no more files, memory or threads |
@@ -30,6 +32,8 @@ export type SeawallErrorCode =
   | 'ERR_VCPU_RUNNING'
   | 'ERR_GUEST_MEMORY'
   | 'ERR_POISONED_PAGE'
+  | 'ERR_QUARANTINE'
+  | 'ERR_SIGNAL_HANDLER'
   | 'ERR_INVALID_INJECTION'
   | 'ERR_INJECTION_FAILED'
   | 'ERR_OUT_OF_RESOURCES'

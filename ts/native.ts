@@ -60,7 +60,7 @@ export type NativeStep =
 export type NativeDecision =
   | { action: 'inject'; failure: number; abort: 'data' | 'instruction' | null }
   | { action: 'inject-serror'; failure: number; iss: number | null }
-  | { action: 'pause' | 'stop'; failure: number }
+  | { action: 'pause' | 'stop' | 'defer' | 'resume'; failure: number }
 
 /** An abort asked for by hand; what is `null` is taken from the vCPU's last access. */
 export interface NativeAbortRequest {
@@ -78,6 +78,7 @@ export interface NativeVmOptions {
   id: string
   name: string | null
   memory: bigint
+  hugePage: '2M' | '1G' | null
   vcpus: number
   script: NativeStep[][] | null
   image: string | Uint8Array
@@ -90,6 +91,7 @@ export interface NativeVmOptions {
   quarantine: boolean
   threshold: { distinctPages: number; action: 'pause' | 'stop' | 'report' } | null
   sameFaultLimit: number
+  deferMs: number
   unclaimedAccess: 'abort' | 'stop' | 'read-zero'
   decisionTimeoutMs: number
 }
@@ -107,6 +109,8 @@ export interface NativeVm {
   setRegister(vcpu: number, name: string, value: bigint): Promise<null | NativeError>
   injectAbort(vcpu: number, request: NativeAbortRequest): Promise<NativeInjection | NativeError>
   injectSerror(vcpu: number, iss: number | null): Promise<NativeInjection | NativeError>
+  reportPoison(gpa: bigint, length: bigint): Promise<null | NativeError>
+  replacePage(gpa: bigint): Promise<null | NativeError>
   pendingFailures(): NativeMemoryFailure[]
   respond(decision: NativeDecision): 'accepted' | 'late' | 'unknown'
   respondFailure(

@@ -14,8 +14,16 @@ export interface VmOptions {
   id?: string
   /** A name for people. */
   name?: string
-  /** The size of guest RAM in bytes: a multiple of 4096. RAM starts at guest-physical address 0x80000000. */
+  /**
+   * The size of guest RAM in bytes: a multiple of the size of its pages, which are the host's (4096 bytes on most) unless
+   * `hugetlb` says otherwise. RAM starts at guest-physical address 0x80000000.
+   */
   memory: number
+  /**
+   * Makes guest RAM of huge pages, which the host must have set aside. A lost page still costs the guest 4 KiB, by a hole in
+   * its memory slots; {@link Vm.replacePage} is refused. Default: ordinary pages.
+   */
+  hugetlb?: '2M' | '1G'
   /** How many vCPUs, 1 to 512. Default 1. All but the first wait for PSCI CPU_ON. */
   vcpus?: number
   /** What runs the vCPUs. Default `kvm`. */
@@ -69,10 +77,15 @@ export interface MemoryFailurePolicy {
    */
   sameFaultLimit?: number
   /**
+   * How long an access whose abort is put off by the decision `defer` may run again before it gets the abort, in
+   * milliseconds, 0 to 600000, and at most 100 tries of a millisecond. 0: it gets the abort at once. Default 200.
+   */
+  deferMs?: number
+  /**
    * Asked once for every memory error that a vCPU consumes, while that vCPU waits; not about further accesses to a page in
    * quarantine. What it returns is done on the vCPU's own thread. Where it throws, rejects, answers too late or with nothing
    * that can be done, the rest of this policy applies, and a `decision-fallback` event says why. For an error that nobody
-   * can contain only `pause` and `stop` can be done.
+   * can contain only `pause` and `stop` can be done, and `resume` only after {@link Vm.replacePage}.
    */
   decide?: Decide
   /** How long a vCPU waits for `decide`, in milliseconds, 1 to 600000. Default 100. */
@@ -94,6 +107,7 @@ export function toNativeOptions(value: unknown): NativeVmOptions {
     'id',
     'name',
     'memory',
+    'hugetlb',
     'vcpus',
     'backend',
     'boot',
@@ -109,6 +123,7 @@ export function toNativeOptions(value: unknown): NativeVmOptions {
     'quarantine',
     'threshold',
     'sameFaultLimit',
+    'deferMs',
     'decide',
     'decisionTimeoutMs',
   ]
@@ -122,6 +137,8 @@ export function toNativeOptions(value: unknown): NativeVmOptions {
     id: options['id'] === undefined ? randomUUID() : checkString(options['id'], 'id'),
     name: options['name'] === undefined ? null : checkString(options['name'], 'name'),
     memory: BigInt(checkInteger(options['memory'], 1, Number.MAX_SAFE_INTEGER, 'memory')),
+    hugePage:
+      options['hugetlb'] === undefined ? null : checkOneOf(options['hugetlb'], ['2M', '1G'], 'hugetlb'),
     vcpus: checkInteger(options['vcpus'] ?? 1, 1, MAX_VCPUS, 'vcpus'),
     script: checkBackend(options['backend'] ?? 'kvm'),
     image: checkImage(boot['image']),
@@ -153,6 +170,7 @@ export function toNativeOptions(value: unknown): NativeVmOptions {
       'unclaimedAccess',
     ),
     sameFaultLimit: checkInteger(policy['sameFaultLimit'] ?? 3, 1, MAX_COUNT, 'memoryFailure.sameFaultLimit'),
+    deferMs: checkInteger(policy['deferMs'] ?? 200, 0, 600_000, 'memoryFailure.deferMs'),
   }
 }
 

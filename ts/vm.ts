@@ -149,6 +149,29 @@ export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
     return this.#native.pendingFailures().map((failure) => this.#toFailure(failure))
   }
 
+  /**
+   * Says that `length` bytes of guest RAM from `gpa` on are lost, before the guest needs them. Every page that they touch is
+   * out of reach when the promise is fulfilled, and told by a `memory-failure` of source `reported`; one that is known to be
+   * lost stays as it is. At most 4096 pages at a time.
+   *
+   * @throws {@link SeawallError} `ERR_GUEST_MEMORY` outside guest RAM, `ERR_QUARANTINE` where a page is still in reach.
+   */
+  async reportPoison(gpa: bigint, length: number): Promise<void> {
+    const bytes = checkInteger(length, 1, Number.MAX_SAFE_INTEGER, 'length')
+    await this.#run(this.#native.reportPoison(checkU64(gpa, 'gpa'), BigInt(bytes)))
+  }
+
+  /**
+   * Puts fresh zeroed memory in the place of the lost page around `gpa`. What the guest had there is gone for good: only its
+   * owner can know that zeroes do as well. A failure on the page may then be decided by `resume`.
+   *
+   * @throws {@link SeawallError} `ERR_QUARANTINE` where the page is not lost, and for memory of huge pages;
+   * `ERR_GUEST_MEMORY` outside guest RAM; `ERR_INVALID_STATE` once the VM has ended.
+   */
+  async replacePage(gpa: bigint): Promise<void> {
+    await this.#run(this.#native.replacePage(checkU64(gpa, 'gpa')))
+  }
+
   /** Ends the VM and says how it ended; at once where it has ended already. */
   async stop(): Promise<VmExit> {
     return toExit(await this.#run(this.#native.stop()))

@@ -13,6 +13,8 @@ pub const KVM_RUN: u64 = 0xae80;
 pub const KVM_EXIT_ARM_SEA: u32 = 41;
 /// `KVM_EXIT_ARM_LDST64B`: a 64-byte load or store without a memory slot (linux/kvm.h, Linux 7.0).
 pub const KVM_EXIT_ARM_LDST64B: u32 = 42;
+/// `KVM_EXIT_UNKNOWN` (linux/kvm.h).
+pub const KVM_EXIT_UNKNOWN: u32 = 0;
 /// `KVM_EXIT_HYPERCALL` (linux/kvm.h).
 pub const KVM_EXIT_HYPERCALL: u32 = 3;
 /// `KVM_EXIT_DEBUG` (linux/kvm.h).

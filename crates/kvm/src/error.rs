@@ -12,6 +12,10 @@ pub struct Errno(pub i32);
 impl Errno {
     /// `ENOENT`: no such register, file or device.
     pub const NO_ENTRY: Self = Self(libc::ENOENT);
+    /// `EFAULT`: an address without memory.
+    pub const FAULT: Self = Self(libc::EFAULT);
+    /// `EHWPOISON`: memory with a hardware error (asm-generic/errno.h; other systems than Linux have no such number).
+    pub const HWPOISON: Self = Self(133);
 
     /// The calling thread's last error.
     #[must_use]
@@ -89,6 +93,12 @@ pub enum KvmError {
         /// `EACCES` or `EPERM`.
         errno: Errno,
     },
+    /// Somebody replaced the process's `SIGBUS` handler after Seawall had installed its own, as `process.on('SIGBUS')` does.
+    #[error(
+        "Expected Seawall's own handler of SIGBUS but another one was installed after it: without it a memory error cannot \
+         be contained"
+    )]
+    SignalHandler,
     /// A system call failed.
     #[error("{syscall} failed with {errno}")]
     Syscall {
@@ -125,7 +135,7 @@ impl KvmError {
         match self {
             Self::Syscall { syscall, .. } | Self::Register { syscall, .. } => Some(syscall),
             Self::Permission { .. } => Some("open"),
-            Self::UnsupportedHost(_) => None,
+            Self::UnsupportedHost(_) | Self::SignalHandler => None,
         }
     }
 
@@ -136,7 +146,7 @@ impl KvmError {
             Self::Syscall { errno, .. } | Self::Register { errno, .. } | Self::Permission { errno } => {
                 Some(*errno)
             }
-            Self::UnsupportedHost(_) => None,
+            Self::UnsupportedHost(_) | Self::SignalHandler => None,
         }
     }
 }

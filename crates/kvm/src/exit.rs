@@ -12,6 +12,8 @@ pub enum VcpuEntry {
     Run,
     /// The answer to the [`VcpuExit::MmioRead`] before it, little-endian; only the bytes of the access count.
     MmioRead([u8; 8]),
+    /// The access of the MMIO exit before it is not completed: it runs again, or its abort was made of registers.
+    Retry,
 }
 
 /// Why a vCPU left the guest. Owned: nothing in it points into `kvm_run`.
@@ -93,13 +95,42 @@ pub enum VcpuExit {
     },
 }
 
-/// A page that the host has lost and a guest's access needed (`BUS_MCEERR_AR`).
+/// A page that the host has lost, as a `SIGBUS` says it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MemoryErrorSignal {
+    /// What the signal means.
+    pub code: SignalCode,
     /// The first byte of the 4 KiB page, as an offset in guest RAM.
     pub offset: u64,
     /// `si_addr_lsb`: 2 to the power of it is the size of what is lost, in bytes.
     pub lsb: u8,
+}
+
+/// `si_code` of a `SIGBUS` that tells of a memory error (sigaction(2)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SignalCode {
+    /// `BUS_MCEERR_AR`: an access needs the page.
+    ActionRequired,
+    /// `BUS_MCEERR_AO`: the host found the error, and nobody needs the page yet.
+    ActionOptional,
+    /// `BUS_OBJERR`: an access of this process took an external abort that the firmware did not claim.
+    ObjectError,
+}
+
+impl SignalCode {
+    /// Of `si_code`; absent where it tells of something else than a memory error, such as `BUS_ADRERR`.
+    #[must_use]
+    pub const fn from_si_code(code: i32) -> Option<Self> {
+        match code {
+            #[cfg(target_os = "linux")]
+            libc::BUS_OBJERR => Some(Self::ObjectError),
+            #[cfg(target_os = "linux")]
+            libc::BUS_MCEERR_AR => Some(Self::ActionRequired),
+            #[cfg(target_os = "linux")]
+            libc::BUS_MCEERR_AO => Some(Self::ActionOptional),
+            _ => None,
+        }
+    }
 }
 
 /// A synchronous external abort the guest took, as the kernel handed it over.

@@ -3,7 +3,7 @@
 //! A page of guest RAM may be poisoned at any time: a plain load from it then raises `SIGBUS`, and a system call that
 //! reads it may crash the host kernel. So all of Seawall copies through a few instructions whose address range the
 //! process's `SIGBUS` handler knows: inside them the handler moves the program counter to a fix-up that reports how
-//! much was left, instead of ending the process.
+//! much was left and why, instead of ending the process.
 
 // UNSAFETY: copies through raw pointers.
 #![allow(unsafe_code)]
@@ -20,7 +20,7 @@ global_asm!(
     ".globl seawall_guarded_copy",
     ".globl seawall_guarded_copy_end",
     ".globl seawall_guarded_copy_fixup",
-    // x0: destination, x1: source, x2: bytes. Returns the bytes not copied.
+    // x0: destination, x1: source, x2: bytes. Returns the bytes not copied, and why: the handler puts that into x1.
     "seawall_guarded_copy:",
     "0: cmp x2, #8",
     "b.lo 1f",
@@ -38,7 +38,7 @@ global_asm!(
     "sub x2, x2, #1",
     "b 1b",
     "seawall_guarded_copy_end:",
-    "2:",
+    "2: mov x1, #0",
     "seawall_guarded_copy_fixup:",
     "mov x0, x2",
     "ret",
@@ -55,31 +55,70 @@ global_asm!(
     ".globl seawall_guarded_copy",
     ".globl seawall_guarded_copy_end",
     ".globl seawall_guarded_copy_fixup",
-    // rdi: destination, rsi: source, rdx: bytes. Returns the bytes not copied.
+    // rdi: destination, rsi: source, rdx: bytes. Returns the bytes not copied, and why: the handler puts that into rdx.
     "seawall_guarded_copy:",
     "mov rcx, rdx",
     "rep movsb",
     "seawall_guarded_copy_end:",
+    "xor edx, edx",
     "seawall_guarded_copy_fixup:",
     "mov rax, rcx",
     "ret",
     ".popsection",
 );
 
+/// How far a copy came.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Copied {
+    /// How many bytes were not copied: 0 is success.
+    pub(crate) left: usize,
+    /// What ended it ([`Fault::pack`]); 0 where nothing did.
+    fault: u64,
+}
+
+/// The `SIGBUS` that ended a copy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Fault {
+    /// The first byte of the page that could not be accessed, 4 KiB.
+    pub(crate) page: u64,
+    /// `si_code`.
+    pub(crate) code: i32,
+}
+
+impl Fault {
+    /// The bits below a page's address.
+    const LOW_BITS: u64 = 0xfff;
+
+    /// As one word, which a register of the interrupted copy has room for. The codes of `SIGBUS` are small.
+    pub(crate) fn pack(address: u64, code: i32) -> u64 {
+        (address & !Self::LOW_BITS) | (u64::try_from(code).unwrap_or(0) & Self::LOW_BITS)
+    }
+}
+
+impl Copied {
+    /// Why bytes were left, where some were.
+    pub(crate) fn fault(self) -> Option<Fault> {
+        (self.left > 0).then(|| Fault {
+            page: self.fault & !Fault::LOW_BITS,
+            code: i32::try_from(self.fault & Fault::LOW_BITS).unwrap_or(0),
+        })
+    }
+}
+
 unsafe extern "C" {
-    fn seawall_guarded_copy(destination: *mut u8, source: *const u8, len: usize) -> usize;
+    // Two words: in x0 and x1 by the AAPCS64, in rax and rdx by the System V ABI.
+    fn seawall_guarded_copy(destination: *mut u8, source: *const u8, len: usize) -> Copied;
     fn seawall_guarded_copy_end();
     fn seawall_guarded_copy_fixup();
 }
 
 /// Copies `len` bytes, of which the source or the destination may be guest RAM.
 ///
-/// Returns how many bytes were not copied because a page could not be accessed: 0 is success.
-///
 /// # Safety
 /// `source` must be mapped for reads and `destination` for writes over `len` bytes, and whatever of the two is not guest
 /// RAM must be valid for that access by Rust's rules. A page that raises `SIGBUS` is allowed.
-pub(crate) unsafe fn guarded_copy(destination: *mut u8, source: *const u8, len: usize) -> usize {
+pub(crate) unsafe fn guarded_copy(destination: *mut u8, source: *const u8, len: usize) -> Copied {
     // SAFETY: the caller vouches for the ranges; the routine touches nothing else and follows the C calling convention.
     unsafe { seawall_guarded_copy(destination, source, len) }
 }
@@ -123,8 +162,8 @@ mod tests {
             for len in 0..64 {
                 let mut destination = [0xee; 80];
                 // SAFETY: both ranges lie inside their buffers.
-                let left = unsafe { guarded_copy(destination.as_mut_ptr(), source[start..].as_ptr(), len) };
-                assert_eq!(left, 0);
+                let copied = unsafe { guarded_copy(destination.as_mut_ptr(), source[start..].as_ptr(), len) };
+                assert_eq!((copied.left, copied.fault()), (0, None));
                 assert_eq!(destination[..len], source[start..start + len]);
                 assert!(
                     destination[len..].iter().all(|byte| *byte == 0xee),
@@ -140,8 +179,11 @@ mod tests {
         let mut destination = [0; 64];
         let source = pages.wrapping_add(PAGE - 16);
         // SAFETY: 64 mapped bytes, of which the last 48 have no memory behind them.
-        let left = unsafe { guarded_copy(destination.as_mut_ptr(), source, 64) };
-        assert_eq!(left, 48);
+        let copied = unsafe { guarded_copy(destination.as_mut_ptr(), source, 64) };
+        assert_eq!(copied.left, 48);
+        let page = (pages.expose_provenance() + PAGE) as u64;
+        let code = libc::BUS_ADRERR;
+        assert_eq!(copied.fault(), Some(Fault { page, code }));
     }
 
     #[test]
@@ -149,7 +191,7 @@ mod tests {
         let pages = half_backed();
         let destination = pages.wrapping_add(PAGE - 3);
         // SAFETY: as above, in the other direction.
-        let left = unsafe { guarded_copy(destination, [7; 8].as_ptr(), 8) };
+        let Copied { left, .. } = unsafe { guarded_copy(destination, [7; 8].as_ptr(), 8) };
         assert!(left == 5 || left == 8, "{left} bytes left");
     }
 }

@@ -7,8 +7,29 @@ use std::ptr::NonNull;
 
 use crate::backing::Backing;
 use crate::error::KvmError;
-use crate::guarded_copy::guarded_copy;
+use crate::exit::{MemoryErrorSignal, SignalCode};
+use crate::guarded_copy::{Copied, guarded_copy};
 use crate::sigbus;
+
+/// The size of the pages that guest RAM is made of, where they are not the host's ordinary ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HugePage {
+    /// 2 MiB.
+    Size2M,
+    /// 1 GiB.
+    Size1G,
+}
+
+impl HugePage {
+    /// The size in bytes.
+    #[must_use]
+    pub const fn bytes(self) -> u64 {
+        match self {
+            Self::Size2M => 2 << 20,
+            Self::Size1G => 1 << 30,
+        }
+    }
+}
 
 /// A shared memfd of guest RAM and its mapping. Offsets are in bytes from its start.
 #[derive(Debug)]
@@ -16,14 +37,9 @@ pub struct GuestMemory {
     base: NonNull<u8>,
     len: usize,
     /// What the pages belong to, for as long as the guest: a lost one must not be freed and used again.
-    #[cfg_attr(
-        not(target_os = "linux"),
-        expect(dead_code, reason = "it is kept, and gives nothing")
-    )]
     backing: Backing,
 }
 
-#[cfg(target_os = "linux")]
 /// The smallest page of an arm64 host, which every larger one is a multiple of.
 const HOST_PAGE: u64 = 4096;
 
@@ -43,9 +59,14 @@ pub enum GuestMemoryError {
     /// The host raised `SIGBUS`: the page at `offset` is lost or has no memory behind it.
     #[error("the page at offset {offset:#x} of guest RAM cannot be accessed")]
     Inaccessible {
-        /// The first byte that could not be copied.
+        /// The first byte of the page.
         offset: u64,
+        /// Why, where it is a memory error; absent where there is no memory behind the page.
+        error: Option<MemoryErrorSignal>,
     },
+    /// The process's handler of `SIGBUS` is not ours any more: a copy that met a memory error would never end.
+    #[error("{}", KvmError::SignalHandler)]
+    SignalHandler,
 }
 
 // SAFETY: the mapping is plain memory that any thread may copy to and from; it is unmapped only on drop.
@@ -55,13 +76,15 @@ unsafe impl Send for GuestMemory {}
 unsafe impl Sync for GuestMemory {}
 
 impl GuestMemory {
-    /// Creates zeroed guest RAM of `len` bytes, a non-zero multiple of the host's page size.
+    /// Creates zeroed guest RAM of `len` bytes, a non-zero multiple of the host's page size, or of `huge_page`'s.
     ///
     /// # Errors
-    /// [`KvmError::Syscall`], also where `len` is not such a multiple (`mmap` with `EINVAL`).
-    pub fn create(len: usize) -> Result<Self, KvmError> {
+    /// [`KvmError::Syscall`], also where `len` is not such a multiple (`mmap` with `EINVAL`) and where the host has not
+    /// enough huge pages set aside (`ENOMEM`); [`KvmError::SignalHandler`].
+    pub fn create(len: usize, huge_page: Option<HugePage>) -> Result<Self, KvmError> {
         sigbus::install()?;
-        let backing = Backing::create(len)?;
+        sigbus::check()?;
+        let backing = Backing::create(len, huge_page)?;
         let base = backing.map(len)?;
         Ok(Self { base, len, backing })
     }
@@ -85,7 +108,6 @@ impl GuestMemory {
     }
 
     /// The address of whole pages of guest RAM in this process.
-    #[cfg(target_os = "linux")]
     pub(crate) fn host_range(&self, offset: u64, len: u64) -> Result<u64, KvmError> {
         let refused = KvmError::Syscall {
             syscall: "madvise",
@@ -111,33 +133,59 @@ impl GuestMemory {
         }
     }
 
-    /// Keeps a lost page in the host's memory until the guest's memory goes.
-    #[cfg(target_os = "linux")]
-    pub(crate) fn hold(&self, offset: u64, len: u64) -> Result<(), KvmError> {
+    /// The size of the huge pages it is made of, if it is.
+    #[must_use]
+    pub fn huge_page(&self) -> Option<HugePage> {
+        self.backing.huge_page()
+    }
+
+    /// Keeps a lost page in the host's memory until the guest's memory goes, so that nobody else gets it.
+    ///
+    /// # Errors
+    /// [`KvmError::Syscall`].
+    pub fn hold(&self, offset: u64, len: u64) -> Result<(), KvmError> {
         self.host_range(offset, len)?;
         self.backing.hold(offset, len)
+    }
+
+    /// Puts fresh zeroed memory in the place of whole pages, for this process and, through its slots, for the guest. What
+    /// was there stays held. Only memory of ordinary pages can be replaced in parts.
+    ///
+    /// # Errors
+    /// [`KvmError::Syscall`], with `EINVAL` for memory of huge pages.
+    pub fn replace(&self, offset: u64, len: u64) -> Result<(), KvmError> {
+        self.host_range(offset, len)?;
+        self.backing.replace(self.base, offset, len)
+    }
+
+    /// Takes every held page out of the host's use for ever (`MADV_HWPOISON`, CAP_SYS_ADMIN), until the time is over. Nobody
+    /// may use the guest's memory any more. Says of each held page, by its offset, whether it was.
+    pub fn offline_held(&self, is_over: impl Fn() -> bool) -> Vec<(u64, bool)> {
+        self.backing.offline_held(is_over)
     }
 
     /// Copies guest RAM at `offset` into `buffer`.
     ///
     /// # Errors
-    /// [`GuestMemoryError`]; `buffer` then holds the bytes before the one that could not be read.
+    /// [`GuestMemoryError`]; `buffer` then holds the bytes before the page that could not be read.
     pub fn read(&self, offset: u64, buffer: &mut [u8]) -> Result<(), GuestMemoryError> {
         let source = self.place(offset, buffer.len())?;
+        sigbus::check().map_err(|_| GuestMemoryError::SignalHandler)?;
         // SAFETY: `place` checked that the range lies inside the mapping; the destination is a Rust slice.
-        let left = unsafe { guarded_copy(buffer.as_mut_ptr(), source, buffer.len()) };
-        Self::copied(offset, buffer.len(), left)
+        let copied = unsafe { guarded_copy(buffer.as_mut_ptr(), source, buffer.len()) };
+        self.copied(copied)
     }
 
     /// Copies `data` into guest RAM at `offset`.
     ///
     /// # Errors
-    /// [`GuestMemoryError`]; the bytes before the one that could not be written are then written.
+    /// [`GuestMemoryError`]; the bytes before the page that could not be written are then written.
     pub fn write(&self, offset: u64, data: &[u8]) -> Result<(), GuestMemoryError> {
         let destination = self.place(offset, data.len())?;
+        sigbus::check().map_err(|_| GuestMemoryError::SignalHandler)?;
         // SAFETY: `place` checked that the range lies inside the mapping; the source is a Rust slice.
-        let left = unsafe { guarded_copy(destination, data.as_ptr(), data.len()) };
-        Self::copied(offset, data.len(), left)
+        let copied = unsafe { guarded_copy(destination, data.as_ptr(), data.len()) };
+        self.copied(copied)
     }
 
     fn place(&self, offset: u64, len: usize) -> Result<*mut u8, GuestMemoryError> {
@@ -154,14 +202,17 @@ impl GuestMemory {
         }
     }
 
-    fn copied(offset: u64, len: usize, left: usize) -> Result<(), GuestMemoryError> {
-        if left == 0 {
-            Ok(())
-        } else {
-            Err(GuestMemoryError::Inaccessible {
-                offset: offset + (len - left) as u64,
-            })
-        }
+    fn copied(&self, copied: Copied) -> Result<(), GuestMemoryError> {
+        let Some(fault) = copied.fault() else {
+            return Ok(());
+        };
+        let offset = fault.page.saturating_sub(self.host_address());
+        let error = SignalCode::from_si_code(fault.code).map(|code| MemoryErrorSignal {
+            code,
+            offset,
+            lsb: 12,
+        });
+        Err(GuestMemoryError::Inaccessible { offset, error })
     }
 }
 
@@ -180,7 +231,7 @@ mod tests {
 
     #[test]
     fn what_was_written_is_read_back() {
-        let memory = GuestMemory::create(8192).expect("memory");
+        let memory = GuestMemory::create(8192, None).expect("memory");
         memory.write(4090, b"across a page").expect("inside");
         let mut buffer = [0; 13];
         memory.read(4090, &mut buffer).expect("inside");
@@ -189,7 +240,7 @@ mod tests {
 
     #[test]
     fn ranges_outside_are_refused_without_overflow() {
-        let memory = GuestMemory::create(4096).expect("memory");
+        let memory = GuestMemory::create(4096, None).expect("memory");
         for (offset, len) in [(4096, 1), (4095, 2), (u64::MAX, 1), (1 << 40, 1)] {
             let error = memory.read(offset, &mut vec![0; len]);
             assert_eq!(
@@ -211,7 +262,7 @@ mod tests {
     #[test]
     fn a_size_of_zero_or_a_huge_one_is_an_error() {
         for len in [0, usize::MAX & !4095] {
-            let error = GuestMemory::create(len).expect_err("no such memory");
+            let error = GuestMemory::create(len, None).expect_err("no such memory");
             assert!(error.errno().is_some(), "{error}");
         }
     }

@@ -122,7 +122,7 @@ fn install_handler() -> Result<(), KvmError> {
     Ok(())
 }
 
-fn mask_signals() -> Result<(), KvmError> {
+pub(crate) fn mask_signals() -> Result<(), KvmError> {
     // SAFETY: a signal set of zeroes is valid memory; sigfillset initialises it.
     let mut blocked: libc::sigset_t = unsafe { core::mem::zeroed() };
     // SAFETY: the set is ours.

@@ -14,6 +14,8 @@
 
 pub mod abi;
 #[cfg(target_os = "linux")]
+mod action_optional;
+#[cfg(target_os = "linux")]
 mod backing;
 mod clock;
 mod error;
@@ -37,16 +39,20 @@ mod run_page;
 #[cfg(target_os = "linux")]
 #[cfg_attr(not(target_arch = "aarch64"), allow(dead_code))]
 mod sigbus;
+// Used where there are memory slots, tested everywhere.
+#[cfg_attr(not(all(target_os = "linux", target_arch = "aarch64")), allow(dead_code))]
+mod slot_table;
 mod system;
 
 #[cfg(not(target_os = "linux"))]
-use portable::{backing, guarded_copy, sigbus};
+use portable::{action_optional, backing, guarded_copy, sigbus};
 
+pub use action_optional::MemoryErrorWatch;
 pub use clock::monotonic;
 pub use error::{Errno, KvmError};
 pub use events::{PendingEvents, VcpuEvents};
-pub use exit::{MemoryErrorSignal, SeaExit, SystemEventKind, VcpuEntry, VcpuExit};
-pub use guest_memory::{GuestMemory, GuestMemoryError};
+pub use exit::{MemoryErrorSignal, SeaExit, SignalCode, SystemEventKind, VcpuEntry, VcpuExit};
+pub use guest_memory::{GuestMemory, GuestMemoryError, HugePage};
 pub use host_facts::host_page_size;
 pub use kick::{Kick, KickTarget};
 pub use probe::{HostCapabilities, HostSupport, Obstacle, SupportStatus, probe_host};

@@ -3,8 +3,8 @@
 //! The page's entry in this process's page table is replaced by a poison marker (`UFFDIO_POISON`, Linux 6.6). From then on
 //! a vCPU's access to it ends in `SIGBUS` (`BUS_MCEERR_AR`) without touching the hardware, a system call that is given its
 //! address gets `EFAULT` instead of crashing the host kernel, and our own copies stop at their fix-up. Its neighbours and
-//! the memory slots stay as they are. The page itself is held by the memfd and by an alias that nothing dereferences, so
-//! that the host cannot use it again.
+//! the memory slots stay as they are. The page itself is held by [`GuestMemory::hold`], so that the host cannot use it
+//! again.
 
 // UNSAFETY: changes the page table of guest RAM.
 #![allow(unsafe_code)]
@@ -79,7 +79,7 @@ impl Quarantine {
         Ok(Self { uffd })
     }
 
-    /// Takes the page at `offset` of guest RAM, `len` bytes, away from everybody.
+    /// Takes the page at `offset` of guest RAM, `len` bytes, away from everybody. It must be held before.
     ///
     /// A vCPU that touches the page meanwhile maps it again (`EEXIST`); it is unmapped again, a bounded number of times.
     ///
@@ -87,7 +87,6 @@ impl Quarantine {
     /// [`KvmError::Syscall`]; the page may then be accessible still.
     pub fn take(&self, memory: &GuestMemory, offset: u64, len: u64) -> Result<(), KvmError> {
         let start = memory.host_range(offset, len)?;
-        memory.hold(offset, len)?;
         let mut register = UffdioRange {
             start,
             len,
@@ -136,7 +135,7 @@ mod tests {
     const PAGE: u64 = 4096;
 
     fn memory() -> Option<(GuestMemory, Quarantine)> {
-        let memory = GuestMemory::create(4 * 4096).expect("memory");
+        let memory = GuestMemory::create(4 * 4096, None).expect("memory");
         memory.write(0, &[7; 4 * 4096]).expect("inside");
         match Quarantine::open() {
             Ok(quarantine) => Some((memory, quarantine)),
@@ -154,15 +153,11 @@ mod tests {
         };
         quarantine.take(&memory, PAGE, PAGE).expect("taken");
         let mut byte = [0];
+        // A kernel that knows no memory failures raises the signal with another code.
+        let refused = |result| matches!(result, Err(GuestMemoryError::Inaccessible { offset: PAGE, .. }));
         for offset in [PAGE, 2 * PAGE - 1] {
-            assert_eq!(
-                memory.read(offset, &mut byte),
-                Err(GuestMemoryError::Inaccessible { offset })
-            );
-            assert_eq!(
-                memory.write(offset, &byte),
-                Err(GuestMemoryError::Inaccessible { offset })
-            );
+            assert!(refused(memory.read(offset, &mut byte)));
+            assert!(refused(memory.write(offset, &byte)));
         }
         for offset in [PAGE - 1, 2 * PAGE] {
             memory.read(offset, &mut byte).expect("a neighbour");

@@ -80,8 +80,9 @@ impl RunPage {
         self.immediate_exit().store(1, Ordering::SeqCst);
     }
 
-    pub(crate) fn clear_immediate_exit(&self) {
-        self.immediate_exit().store(0, Ordering::SeqCst);
+    /// Clears the request to leave, and says whether there was one.
+    pub(crate) fn take_immediate_exit(&self) -> bool {
+        self.immediate_exit().swap(0, Ordering::SeqCst) != 0
     }
 
     fn immediate_exit(&self) -> &AtomicU8 {
@@ -129,6 +130,14 @@ impl RunPage {
         let place = unsafe { &raw mut (*self.base.as_ptr()).exit.mmio.data };
         // SAFETY: the place is valid for writes and aligned for bytes; no reference to it exists anywhere.
         unsafe { place.write_volatile(data) };
+    }
+
+    /// Makes the next `KVM_RUN` complete no access: KVM completes one exactly where the exit reason still says MMIO.
+    pub(crate) fn forget_exit(&self) {
+        // SAFETY: `base` points to a live, writable `KvmRun` for as long as `self` lives (invariant of `map_with`).
+        let place = unsafe { &raw mut (*self.base.as_ptr()).exit_reason };
+        // SAFETY: the place is valid for writes and aligned; no reference to it exists anywhere.
+        unsafe { place.write_volatile(abi::KVM_EXIT_UNKNOWN) };
     }
 
     #[cfg(test)]
@@ -410,7 +419,7 @@ mod tests {
         // SAFETY: the page is the test's own and one page long.
         let byte = unsafe { place.read() };
         assert_eq!(byte, 1);
-        page.clear_immediate_exit();
+        assert!(page.take_immediate_exit());
         assert_eq!(page.immediate_exit().load(Ordering::SeqCst), 0);
     }
 }

@@ -1,8 +1,10 @@
 //! The process's `SIGBUS` handler: one, installed once, never removed.
 //!
-//! Three things raise the signal here. A copy to or from guest RAM: its fix-up is taken. A guest's access to a page the
+//! Four things raise the signal here. A copy to or from guest RAM: its fix-up is taken. A guest's access to a page the
 //! host has lost, which KVM signals to the vCPU's own thread while it is in `KVM_RUN` (`BUS_MCEERR_AR`): it is noted in that
-//! thread's slot, and the run that returns `EINTR` finds it. Anything else belongs to whoever handled the signal before.
+//! thread's slot, and the run that returns `EINTR` finds it. An error that the host found in guest RAM before anybody needs
+//! it (`BUS_MCEERR_AO`): it is left for the thread of `action_optional`. Anything else belongs to whoever handled the signal
+//! before.
 
 // UNSAFETY: installs a signal handler and works in it.
 #![allow(unsafe_code)]
@@ -11,19 +13,20 @@ use std::ptr;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU64, Ordering, compiler_fence};
 
+use crate::action_optional;
 use crate::error::KvmError;
-use crate::exit::MemoryErrorSignal;
-use crate::guarded_copy;
+use crate::exit::{MemoryErrorSignal, SignalCode};
+use crate::guarded_copy::{self, Fault};
 
 /// What handled `SIGBUS` before us; null until installed. Leaked once, because a signal may arrive at any later time.
 static PREVIOUS: AtomicPtr<libc::sigaction> = AtomicPtr::new(ptr::null_mut());
 /// Every slot there ever was. Slots are used again and never freed: the handler may look at one at any time.
 static SLOTS: AtomicPtr<Slot> = AtomicPtr::new(ptr::null_mut());
 
-/// Where the handler notes what it saw for one thread.
+/// Where the handler notes what it saw for one thread, or a mapping of guest RAM that it has to know.
 #[derive(Debug)]
 struct Slot {
-    /// The thread, 0 while the slot is free.
+    /// The thread; [`FREE`], [`CLAIMED`] or [`GUEST_RAM`] where there is none.
     thread: AtomicI32,
     /// Whether that thread is in `KVM_RUN`: then an error is the guest's.
     in_run: AtomicBool,
@@ -72,6 +75,7 @@ impl RunSlot {
         }
         let offset = (seen & !LOW_BITS) - self.0.start.load(Ordering::Relaxed);
         Some(MemoryErrorSignal {
+            code: SignalCode::ActionRequired,
             offset,
             lsb: u8::try_from(seen & LOW_BITS).unwrap_or(0),
         })
@@ -80,14 +84,38 @@ impl RunSlot {
 
 impl Drop for RunSlot {
     fn drop(&mut self) {
-        self.0.thread.store(0, Ordering::Release);
+        self.0.thread.store(FREE, Ordering::Release);
+    }
+}
+
+/// A mapping of guest RAM whose errors are to be told, until dropped.
+#[derive(Debug)]
+pub(crate) struct KnownMemory(&'static Slot);
+
+impl KnownMemory {
+    pub(crate) fn new(start: u64, len: u64) -> Self {
+        let slot = free_slot();
+        slot.start.store(start, Ordering::Relaxed);
+        slot.end.store(start + len, Ordering::Relaxed);
+        slot.thread.store(GUEST_RAM, Ordering::Release);
+        Self(slot)
+    }
+}
+
+impl Drop for KnownMemory {
+    fn drop(&mut self) {
+        self.0.thread.store(FREE, Ordering::Release);
     }
 }
 
 /// The bits below a page's address, where `lsb` is kept.
-const LOW_BITS: u64 = 0xfff;
+pub(crate) const LOW_BITS: u64 = 0xfff;
+/// Of a slot that nobody uses.
+const FREE: i32 = 0;
 /// Of a slot that is taken and not yet in use.
 const CLAIMED: i32 = -1;
+/// Of a slot that is a mapping of guest RAM.
+const GUEST_RAM: i32 = -2;
 
 /// Takes a free slot, or makes one.
 fn free_slot() -> &'static Slot {
@@ -96,7 +124,7 @@ fn free_slot() -> &'static Slot {
     while let Some(slot) = unsafe { next.as_ref() } {
         if slot
             .thread
-            .compare_exchange(0, CLAIMED, Ordering::AcqRel, Ordering::Relaxed)
+            .compare_exchange(FREE, CLAIMED, Ordering::AcqRel, Ordering::Relaxed)
             .is_ok()
         {
             return slot;
@@ -128,18 +156,49 @@ pub(crate) fn install() -> Result<(), KvmError> {
     INSTALLED.get_or_init(install_once).clone()
 }
 
-fn install_once() -> Result<(), KvmError> {
-    // SAFETY: a sigaction of zeroes is valid: default action, empty mask, no flags.
-    let mut previous: libc::sigaction = unsafe { core::mem::zeroed() };
-    // SAFETY: reading the current action writes only to `previous`.
-    if unsafe { libc::sigaction(libc::SIGBUS, ptr::null(), &raw mut previous) } != 0 {
-        return Err(KvmError::last("sigaction"));
+/// Whether the handler is still ours. Somebody who replaced it would get our signals, and the access that raised one would
+/// raise it again for ever.
+pub(crate) fn check() -> Result<(), KvmError> {
+    let handler: extern "C" fn(i32, *mut libc::siginfo_t, *mut libc::c_void) = on_sigbus;
+    if current_action()?.sa_sigaction == handler as *const () as usize {
+        Ok(())
+    } else {
+        Err(KvmError::SignalHandler)
     }
+}
+
+fn current_action() -> Result<libc::sigaction, KvmError> {
+    // SAFETY: a sigaction of zeroes is valid: default action, empty mask, no flags.
+    let mut action: libc::sigaction = unsafe { core::mem::zeroed() };
+    // SAFETY: reading the current action writes only to `action`.
+    match unsafe { libc::sigaction(libc::SIGBUS, ptr::null(), &raw mut action) } {
+        0 => Ok(action),
+        _ => Err(KvmError::last("sigaction")),
+    }
+}
+
+/// Keeps the code of the handler in memory for as long as the process: Node unloads an addon with the worker that loaded it.
+fn pin_image(code: *const ()) {
+    // SAFETY: a Dl_info of zeroes is valid: null pointers.
+    let mut image: libc::Dl_info = unsafe { core::mem::zeroed() };
+    // SAFETY: the call writes only to `image`.
+    let found = unsafe { libc::dladdr(code.cast(), &raw mut image) };
+    if found != 0 && !image.dli_fname.is_null() {
+        let flags = libc::RTLD_LAZY | libc::RTLD_NOLOAD | libc::RTLD_NODELETE;
+        // SAFETY: the name is the loader's own; nothing is loaded, and the handle is not needed. A program is no library:
+        // the loader refuses it, and never unloads it either.
+        unsafe { libc::dlopen(image.dli_fname, flags) };
+    }
+}
+
+fn install_once() -> Result<(), KvmError> {
+    let previous = current_action()?;
     // Published before the handler is, because the first signal may come at once.
     PREVIOUS.store(Box::into_raw(Box::new(previous)), Ordering::SeqCst);
     let mut action = previous;
     let handler: extern "C" fn(i32, *mut libc::siginfo_t, *mut libc::c_void) = on_sigbus;
     action.sa_sigaction = handler as *const () as usize;
+    pin_image(handler as *const ());
     // On an alternative stack where the thread has one: the fault may be a stack overflow of somebody else's thread.
     action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
     // SAFETY: `on_sigbus` is async-signal-safe: it reads statics and leaked slots, edits the interrupted context, and calls
@@ -152,63 +211,100 @@ fn install_once() -> Result<(), KvmError> {
 
 extern "C" fn on_sigbus(signal: i32, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
     // SAFETY: the kernel passes a valid ucontext_t to a handler installed with SA_SIGINFO.
-    let pc = unsafe { program_counter(context.cast()) };
+    let registers = unsafe { Registers::of(context.cast()) };
     // SAFETY: the kernel passes a valid siginfo_t.
-    let synchronous = unsafe { is_synchronous(info) };
-    // SAFETY: `pc` points into that context, which the kernel restores when the handler returns.
-    if let Some(fixup) = guarded_copy::fixup(unsafe { pc.read() }).filter(|_| synchronous) {
-        // SAFETY: as above; the fix-up expects exactly the registers of the interrupted copy.
-        unsafe { pc.write(fixup) };
+    let code = unsafe { (*info).si_code };
+    // The interrupted instruction raised the signal: not another process, and not an error somewhere else.
+    let synchronous = code > 0 && code != libc::BUS_MCEERR_AO;
+    // SAFETY: `registers` point into that context, which the kernel restores when the handler returns.
+    if let Some(fixup) = guarded_copy::fixup(unsafe { registers.pc.read() }).filter(|_| synchronous) {
+        // SAFETY: the kernel passes a valid siginfo_t.
+        let address = unsafe { address(info) };
+        // SAFETY: as above; the fix-up expects exactly the registers of the interrupted copy, and the fault in one of them.
+        unsafe { registers.fault.write(Fault::pack(address, code)) };
+        // SAFETY: as above.
+        unsafe { registers.pc.write(fixup) };
         return;
     }
-    // SAFETY: the kernel passes a valid siginfo_t.
-    if !unsafe { note(info) } {
+    let ours = match code {
+        // SAFETY: the kernel passes a valid siginfo_t, and the code says which.
+        libc::BUS_MCEERR_AR => unsafe { note(info) },
+        // SAFETY: as above.
+        libc::BUS_MCEERR_AO => unsafe { leave_for_later(info) },
+        _ => false,
+    };
+    if !ours {
         chain(signal, info, context, synchronous);
     }
 }
 
-/// Whether the interrupted instruction raised the signal: not another process, and not an error somewhere else.
+/// Leaves an error in guest RAM that nobody needs yet to the thread that deals with it. Says whether it was in guest RAM.
 ///
 /// # Safety
-/// `info` must be the one the kernel passed to the running signal handler.
-unsafe fn is_synchronous(info: *const libc::siginfo_t) -> bool {
+/// `info` must describe a `BUS_MCEERR_AO`.
+unsafe fn leave_for_later(info: *const libc::siginfo_t) -> bool {
     // SAFETY: the caller vouches for the information.
-    let code = unsafe { (*info).si_code };
-    code > 0 && code != libc::BUS_MCEERR_AO
+    let address = unsafe { address(info) };
+    // SAFETY: as above.
+    let lsb = unsafe { address_lsb(info) };
+    let of_guest =
+        find_slot(|slot| slot.thread.load(Ordering::Acquire) == GUEST_RAM && slot.contains(address))
+            .is_some();
+    if of_guest {
+        action_optional::leave((address & !LOW_BITS) | u64::from(lsb));
+    }
+    of_guest
+}
+
+/// The first slot of a kind. Async-signal-safe.
+fn find_slot(wanted: impl Fn(&Slot) -> bool) -> Option<&'static Slot> {
+    let mut next = SLOTS.load(Ordering::Acquire);
+    // SAFETY: slots are leaked, so a pointer that was ever published stays valid.
+    while let Some(slot) = unsafe { next.as_ref() } {
+        if wanted(slot) {
+            return Some(slot);
+        }
+        next = slot.next.load(Ordering::Acquire);
+    }
+    None
+}
+
+impl Slot {
+    fn contains(&self, address: u64) -> bool {
+        (self.start.load(Ordering::Relaxed)..self.end.load(Ordering::Relaxed)).contains(&address)
+    }
 }
 
 /// Notes an error that a guest's access raised on this thread. Says whether it was one.
 ///
 /// # Safety
-/// `info` must be the one the kernel passed to the running signal handler.
+/// `info` must describe a `BUS_MCEERR_AR`.
 unsafe fn note(info: *const libc::siginfo_t) -> bool {
     // SAFETY: the caller vouches for the information.
-    let information = unsafe { &*info };
-    if information.si_code != libc::BUS_MCEERR_AR {
-        return false;
-    }
-    // SAFETY: `si_addr` is valid for every SIGBUS of the kernel.
-    let address = unsafe { information.si_addr() }.addr() as u64;
-    // SAFETY: `si_addr_lsb` is valid for BUS_MCEERR_AR (sigaction(2)).
+    let address = unsafe { address(info) };
+    // SAFETY: as above.
     let lsb = unsafe { address_lsb(info) };
     // SAFETY: gettid always succeeds and is async-signal-safe.
     let thread = unsafe { libc::gettid() };
-    let mut next = SLOTS.load(Ordering::Acquire);
-    // SAFETY: slots are leaked, so a pointer that was ever published stays valid.
-    while let Some(slot) = unsafe { next.as_ref() } {
-        if slot.thread.load(Ordering::Acquire) == thread {
-            let mapping = slot.start.load(Ordering::Relaxed)..slot.end.load(Ordering::Relaxed);
-            let of_guest = slot.in_run.load(Ordering::Relaxed) && mapping.contains(&address);
-            if of_guest {
-                // A second one before the first was taken is not lost: the access raises it again.
-                slot.seen
-                    .store((address & !LOW_BITS) | u64::from(lsb), Ordering::Relaxed);
-            }
-            return of_guest;
-        }
-        next = slot.next.load(Ordering::Acquire);
+    let slot = find_slot(|slot| slot.thread.load(Ordering::Acquire) == thread);
+    let slot = slot.filter(|slot| slot.in_run.load(Ordering::Relaxed) && slot.contains(address));
+    if let Some(slot) = slot {
+        // A second one before the first was taken is not lost: the access raises it again.
+        slot.seen
+            .store((address & !LOW_BITS) | u64::from(lsb), Ordering::Relaxed);
     }
-    false
+    slot.is_some()
+}
+
+/// `si_addr`.
+///
+/// # Safety
+/// `info` must describe a `SIGBUS` of the kernel.
+unsafe fn address(info: *const libc::siginfo_t) -> u64 {
+    // SAFETY: the caller vouches for the information.
+    let information = unsafe { &*info };
+    // SAFETY: `si_addr` is valid for every SIGBUS of the kernel.
+    unsafe { information.si_addr() }.addr() as u64
 }
 
 /// `si_addr_lsb`, which the libc crate has no accessor for: the 16 bits after the address (asm-generic/siginfo.h).
@@ -231,6 +327,9 @@ fn chain(signal: i32, info: *mut libc::siginfo_t, context: *mut libc::c_void, sy
     match previous.sa_sigaction {
         // An instruction whose signal is ignored would raise it again for ever; the kernel ends such a process, too.
         libc::SIG_IGN if !synchronous => {}
+        // An error that nobody needs yet is told because we asked for it; whoever did not ask goes on as before.
+        // SAFETY: the kernel passes a valid siginfo_t.
+        libc::SIG_DFL if unsafe { (*info).si_code } == libc::BUS_MCEERR_AO => {}
         libc::SIG_DFL | libc::SIG_IGN => {
             // The signal is blocked while its handler runs, so this one ends the process on return, as without us.
             // SAFETY: both calls are async-signal-safe.
@@ -252,143 +351,46 @@ fn chain(signal: i32, info: *mut libc::siginfo_t, context: *mut libc::c_void, sy
     }
 }
 
-/// The place of the interrupted program counter.
-///
-/// # Safety
-/// `context` must be the one the kernel passed to the running signal handler.
-#[cfg(all(target_os = "linux", target_arch = "aarch64"))]
-unsafe fn program_counter(context: *mut libc::ucontext_t) -> *mut usize {
-    // SAFETY: the caller vouches for the context; the field exists in the kernel's ABI.
-    unsafe { (&raw mut (*context).uc_mcontext.pc).cast() }
+/// The places of the interrupted registers that a copy's fix-up needs.
+struct Registers {
+    pc: *mut usize,
+    /// The one that hands over why a copy ended.
+    fault: *mut u64,
 }
 
-/// The place of the interrupted program counter.
-///
-/// # Safety
-/// `context` must be the one the kernel passed to the running signal handler.
-#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
-unsafe fn program_counter(context: *mut libc::ucontext_t) -> *mut usize {
-    const RIP: usize = libc::REG_RIP as usize;
-    // SAFETY: the caller vouches for the context; the field exists in the kernel's ABI.
-    unsafe { (&raw mut (*context).uc_mcontext.gregs[RIP]).cast() }
+impl Registers {
+    /// Those of a context.
+    ///
+    /// # Safety
+    /// `context` must be the one the kernel passed to the running signal handler.
+    #[cfg(all(target_os = "linux", target_arch = "aarch64"))]
+    unsafe fn of(context: *mut libc::ucontext_t) -> Self {
+        Self {
+            // SAFETY: the caller vouches for the context; the field exists in the kernel's ABI.
+            pc: unsafe { (&raw mut (*context).uc_mcontext.pc).cast() },
+            // SAFETY: as above.
+            fault: unsafe { (&raw mut (*context).uc_mcontext.regs[1]).cast() },
+        }
+    }
+
+    /// Those of a context.
+    ///
+    /// # Safety
+    /// `context` must be the one the kernel passed to the running signal handler.
+    #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+    unsafe fn of(context: *mut libc::ucontext_t) -> Self {
+        const RIP: usize = libc::REG_RIP as usize;
+        const RDX: usize = libc::REG_RDX as usize;
+        Self {
+            // SAFETY: the caller vouches for the context; the field exists in the kernel's ABI.
+            pc: unsafe { (&raw mut (*context).uc_mcontext.gregs[RIP]).cast() },
+            // SAFETY: as above.
+            fault: unsafe { (&raw mut (*context).uc_mcontext.gregs[RDX]).cast() },
+        }
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::os::unix::process::ExitStatusExt;
-
-    use super::*;
-
-    /// `siginfo_t` as the kernel fills it for a memory error.
-    #[repr(C)]
-    struct Forged {
-        signo: i32,
-        errno: i32,
-        code: i32,
-        padding: i32,
-        address: u64,
-        lsb: i16,
-        rest: [u8; 102],
-    }
-
-    const _: () = assert!(size_of::<Forged>() == size_of::<libc::siginfo_t>());
-
-    /// Raises a forged memory error on this thread, which the kernel lets a thread do to itself alone.
-    fn raise(code: i32, address: u64, lsb: i16) {
-        let mut info = Forged {
-            signo: libc::SIGBUS,
-            errno: 0,
-            code,
-            padding: 0,
-            address,
-            lsb,
-            rest: [0; 102],
-        };
-        // SAFETY: getpid always succeeds.
-        let process = unsafe { libc::getpid() };
-        // SAFETY: gettid always succeeds.
-        let thread = unsafe { libc::gettid() };
-        let (number, signal) = (libc::SYS_rt_tgsigqueueinfo, libc::SIGBUS);
-        // SAFETY: the call reads the structure, and the signal goes to this thread.
-        let status = unsafe { libc::syscall(number, process, thread, signal, &raw mut info) };
-        assert_eq!(status, 0);
-    }
-
-    #[test]
-    fn an_error_of_the_guest_is_found_by_the_run_it_interrupted() {
-        install().expect("a handler");
-        let slot = RunSlot::claim(0x10_0000, 0x1_0000);
-        slot.enter();
-        raise(libc::BUS_MCEERR_AR, 0x10_3000, 12);
-        assert_eq!(
-            slot.leave(),
-            Some(MemoryErrorSignal {
-                offset: 0x3000,
-                lsb: 12
-            })
-        );
-        slot.enter();
-        assert_eq!(slot.leave(), None, "it is told once");
-        slot.enter();
-        raise(libc::BUS_MCEERR_AR, 0x10_0000, 21);
-        assert_eq!(slot.leave(), Some(MemoryErrorSignal { offset: 0, lsb: 21 }));
-    }
-
-    #[test]
-    fn what_is_not_the_guests_goes_to_the_handler_before_us() {
-        const CHILD: &str = "SEAWALL_SIGBUS_CHILD";
-        if let Ok(case) = std::env::var(CHILD) {
-            // The runtime of a Rust program handles the signal too, and forgives one that does not come again.
-            // SAFETY: the default action replaces a handler that this process does not need.
-            unsafe { libc::signal(libc::SIGBUS, libc::SIG_DFL) };
-            install().expect("a handler");
-            let slot = RunSlot::claim(0x10_0000, 0x1_0000);
-            match case.as_str() {
-                "foreign address" => {
-                    slot.enter();
-                    raise(libc::BUS_MCEERR_AR, 0x20_0000, 12);
-                }
-                "outside KVM_RUN" => raise(libc::BUS_MCEERR_AR, 0x10_3000, 12),
-                "another code" => {
-                    slot.enter();
-                    raise(libc::BUS_ADRERR, 0x10_3000, 0);
-                }
-                _ => {
-                    drop(slot);
-                    raise(libc::BUS_MCEERR_AR, 0x10_3000, 12);
-                }
-            }
-            std::process::exit(0);
-        }
-        for case in [
-            "foreign address",
-            "outside KVM_RUN",
-            "another code",
-            "a thread without a slot",
-        ] {
-            let test = "sigbus::tests::what_is_not_the_guests_goes_to_the_handler_before_us";
-            let status = std::process::Command::new(std::env::current_exe().expect("a path"))
-                .args(["--exact", test, "--nocapture"])
-                .env(CHILD, case)
-                .output()
-                .expect("a child")
-                .status;
-            assert_eq!(
-                status.signal(),
-                Some(libc::SIGBUS),
-                "{case}: the default action ends the process"
-            );
-        }
-    }
-
-    #[test]
-    fn a_slot_is_used_again() {
-        let first = RunSlot::claim(0, 1);
-        let place = ptr::from_ref(first.0);
-        drop(first);
-        let found = (0..64)
-            .map(|_| RunSlot::claim(0, 1))
-            .any(|slot| ptr::from_ref(slot.0) == place);
-        assert!(found, "slots pile up");
-    }
-}
+pub(crate) mod forged;
+#[cfg(test)]
+mod tests;

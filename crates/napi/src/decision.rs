@@ -30,6 +30,12 @@ pub enum NativeDecision {
     Stop {
         failure: u32,
     },
+    Defer {
+        failure: u32,
+    },
+    Resume {
+        failure: u32,
+    },
 }
 
 /// Why there is no decision.
@@ -118,6 +124,8 @@ impl NativeDecision {
             Self::InjectSerror { failure, iss } => (failure.into(), Decision::InjectSError(iss)),
             Self::Pause { failure } => (failure.into(), Decision::Pause),
             Self::Stop { failure } => (failure.into(), Decision::Stop),
+            Self::Defer { failure } => (failure.into(), Decision::Defer),
+            Self::Resume { failure } => (failure.into(), Decision::Resume),
         }
     }
 }

@@ -4,11 +4,12 @@ use std::time::SystemTime;
 
 use napi_derive::napi;
 use seawall_vmm::sea::{
-    self, ConsumerMode, ErrorReport, FailureAction, FailureSource, PageState, Severity, ThresholdAction,
+    self, ConsumerMode, ErrorReport, FailureAction, FailureSource, PageState, Severity, SignalCode,
+    ThresholdAction,
 };
 use seawall_vmm::{
-    AccessKind, BackendKind, DecidedBy, Event, EventKind, ExitReason, FallbackReason, InjectionMethod,
-    MemoryFailure, QuarantineMethod, UnclaimedAccessPolicy, VmExit,
+    AccessKind, BackendKind, DecidedBy, DeferralOutcome, Event, EventKind, ExitReason, FallbackReason,
+    InjectionMethod, MemoryFailure, QuarantineMethod, UnclaimedAccessPolicy, VmExit,
 };
 
 use crate::error::NativeError;
@@ -35,7 +36,9 @@ pub enum NativeEvent {
         #[napi(ts_type = "'kvm' | 'simulated'")]
         backend: &'static str,
         vcpu: Option<u32>,
-        #[napi(ts_type = "'sea' | 'sigbus-ar' | 'quarantined-page'")]
+        #[napi(
+            ts_type = "'sea' | 'sigbus-ar' | 'sigbus-ao' | 'quarantined-page' | 'device-access' | 'reported'"
+        )]
         source: &'static str,
         #[napi(ts_type = "'recoverable' | 'fatal'")]
         severity: &'static str,
@@ -47,7 +50,7 @@ pub enum NativeEvent {
         page: Option<Page>,
         #[napi(ts_type = "'guest' | 'hypervisor'")]
         recipient: &'static str,
-        #[napi(ts_type = "'inject' | 'inject-serror' | 'pause' | 'stop'")]
+        #[napi(ts_type = "'ignore' | 'inject' | 'inject-serror' | 'defer' | 'pause' | 'stop' | 'resume'")]
         action: &'static str,
         flags: Flags,
         #[napi(ts_type = "'policy' | 'decide' | 'fallback'")]
@@ -55,7 +58,7 @@ pub enum NativeEvent {
         reason: String,
         quarantine: Option<Quarantine>,
         notified: Option<bool>,
-        deferral: Option<bool>,
+        deferral: Option<Deferral>,
         injection: Option<Injection>,
         ledger: LedgerTotals,
     },
@@ -159,22 +162,31 @@ pub struct Page {
     pub size: i64,
     pub first: bool,
     pub hits: i64,
-    #[napi(ts_type = "'poisoned' | 'quarantined' | 'replaced'")]
+    #[napi(ts_type = "'poisoned' | 'quarantined' | 'host-offlined' | 'replaced'")]
     pub state: &'static str,
 }
 
 #[napi(object, object_from_js = false)]
 #[derive(Debug)]
 pub struct Signal {
-    #[napi(ts_type = "'BUS_MCEERR_AR'")]
+    #[napi(ts_type = "'BUS_MCEERR_AR' | 'BUS_MCEERR_AO' | 'BUS_OBJERR'")]
     pub code: &'static str,
     pub lsb: u8,
 }
 
 #[napi(object, object_from_js = false)]
 #[derive(Debug)]
+pub struct Deferral {
+    pub retries: u32,
+    pub ms: f64,
+    #[napi(ts_type = "'retired' | 'deadline'")]
+    pub outcome: &'static str,
+}
+
+#[napi(object, object_from_js = false)]
+#[derive(Debug)]
 pub struct Quarantine {
-    #[napi(ts_type = "'userfaultfd' | 'hwpoison'")]
+    #[napi(ts_type = "'userfaultfd' | 'memslot-hole' | 'hwpoison'")]
     pub method: &'static str,
     pub granule: i64,
 }
@@ -186,11 +198,13 @@ pub struct PoisonedPage {
     #[napi(ts_type = "bigint")]
     pub gpa: u64,
     pub size: i64,
-    #[napi(ts_type = "'poisoned' | 'quarantined' | 'replaced'")]
+    #[napi(ts_type = "'poisoned' | 'quarantined' | 'host-offlined' | 'replaced'")]
     pub state: &'static str,
     pub hits: i64,
     pub first_seen: String,
-    #[napi(ts_type = "'sea' | 'sigbus-ar' | 'quarantined-page'")]
+    #[napi(
+        ts_type = "'sea' | 'sigbus-ar' | 'sigbus-ao' | 'quarantined-page' | 'device-access' | 'reported'"
+    )]
     pub source: &'static str,
 }
 
@@ -290,6 +304,7 @@ const fn state(state: PageState) -> &'static str {
     match state {
         PageState::Poisoned => "poisoned",
         PageState::Quarantined => "quarantined",
+        PageState::HostOffline => "host-offlined",
         PageState::Replaced => "replaced",
     }
 }
@@ -298,7 +313,10 @@ const fn source(source: FailureSource) -> &'static str {
     match source {
         FailureSource::Sea => "sea",
         FailureSource::SigbusAr => "sigbus-ar",
+        FailureSource::SigbusAo => "sigbus-ao",
         FailureSource::QuarantinedPage => "quarantined-page",
+        FailureSource::DeviceAccess => "device-access",
+        FailureSource::Reported => "reported",
     }
 }
 
@@ -320,7 +338,6 @@ pub(crate) fn pending_failure(seq: u64, failure: &MemoryFailure) -> NativeEvent 
 }
 
 fn memory_failure(seq: i64, time: String, monotonic_ns: u64, failure: &MemoryFailure) -> NativeEvent {
-    let consumer = failure.error.consumer;
     NativeEvent::MemoryFailure {
         schema_version: SCHEMA_VERSION,
         seq,
@@ -330,7 +347,7 @@ fn memory_failure(seq: i64, time: String, monotonic_ns: u64, failure: &MemoryFai
             BackendKind::Kvm => "kvm",
             BackendKind::Simulated => "simulated",
         },
-        vcpu: Some(failure.error.vcpu),
+        vcpu: failure.error.vcpu,
         source: source(failure.source),
         severity: match failure.severity {
             Severity::Recoverable => "recoverable",
@@ -338,15 +355,22 @@ fn memory_failure(seq: i64, time: String, monotonic_ns: u64, failure: &MemoryFai
         },
         abort: failure.error.esr().and_then(abort),
         signal: match failure.error.report {
-            ErrorReport::Sea { .. } => None,
-            ErrorReport::Signal { lsb } => Some(Signal {
-                code: "BUS_MCEERR_AR",
+            ErrorReport::Signal { code, lsb } => Some(Signal {
+                code: match code {
+                    SignalCode::ActionRequired => "BUS_MCEERR_AR",
+                    SignalCode::ActionOptional => "BUS_MCEERR_AO",
+                    SignalCode::ObjectError => "BUS_OBJERR",
+                },
                 lsb,
             }),
+            ErrorReport::Sea { .. }
+            | ErrorReport::Hole { .. }
+            | ErrorReport::MemoryFault
+            | ErrorReport::Owner => None,
         },
         gva: failure.error.gva().map(seawall_arm64::Gva::bits),
         gpa: failure.error.gpa.map(seawall_arm64::Gpa::bits),
-        consumer: Some(Consumer {
+        consumer: failure.error.consumer.map(|consumer| Consumer {
             mode: match consumer.mode() {
                 ConsumerMode::User => "user",
                 ConsumerMode::Kernel => "kernel",
@@ -361,15 +385,25 @@ fn memory_failure(seq: i64, time: String, monotonic_ns: u64, failure: &MemoryFai
             hits: count(hit.page.hits),
             state: state(hit.page.state),
         }),
-        recipient: "guest",
+        recipient: match failure.source {
+            FailureSource::DeviceAccess => "hypervisor",
+            FailureSource::Sea
+            | FailureSource::SigbusAr
+            | FailureSource::SigbusAo
+            | FailureSource::QuarantinedPage
+            | FailureSource::Reported => "guest",
+        },
         action: match failure.action {
             FailureAction::Inject => "inject",
             FailureAction::InjectSError(_) => "inject-serror",
             FailureAction::Pause => "pause",
             FailureAction::Stop => "stop",
+            FailureAction::Defer => "defer",
+            FailureAction::Resume => "resume",
+            FailureAction::Ignore => "ignore",
         },
         flags: Flags {
-            action_required: true,
+            action_required: failure.error.vcpu.is_some(),
             recursive: failure.recursive,
         },
         decided_by: match failure.decided_by {
@@ -377,16 +411,27 @@ fn memory_failure(seq: i64, time: String, monotonic_ns: u64, failure: &MemoryFai
             DecidedBy::Decide => "decide",
             DecidedBy::Fallback => "fallback",
         },
-        reason: failure.reason.to_string(),
+        reason: match &failure.quarantine_error {
+            None => failure.reason.to_string(),
+            Some(error) => format!("{}; the page is still in reach: {error}", failure.reason),
+        },
         quarantine: failure.quarantine.map(|quarantine| Quarantine {
             method: match quarantine.method {
                 QuarantineMethod::Userfaultfd => "userfaultfd",
+                QuarantineMethod::MemslotHole => "memslot-hole",
                 QuarantineMethod::Hwpoison => "hwpoison",
             },
             granule: count(quarantine.granule),
         }),
         notified: None,
-        deferral: None,
+        deferral: failure.deferral.map(|deferral| Deferral {
+            retries: deferral.retries,
+            ms: deferral.time.as_secs_f64() * 1000.0,
+            outcome: match deferral.outcome {
+                DeferralOutcome::Retired => "retired",
+                DeferralOutcome::Deadline => "deadline",
+            },
+        }),
         injection: failure.injection.as_ref().map(Injection::from),
         ledger: LedgerTotals {
             distinct_pages: count(failure.ledger.distinct_pages),

@@ -5,8 +5,8 @@ use std::time::Duration;
 use napi::bindgen_prelude::{BigInt, Either, Uint8Array};
 use napi_derive::napi;
 use seawall_vmm::{
-    BackendOptions, Boot, Image, MemoryFailurePolicy, RecoverablePolicy, Threshold, ThresholdAction,
-    UnclaimedAccessPolicy, UncontainablePolicy, VmOptions,
+    BackendOptions, Boot, HugePage, Image, MemoryFailurePolicy, RecoverablePolicy, Threshold,
+    ThresholdAction, UnclaimedAccessPolicy, UncontainablePolicy, VmOptions,
 };
 
 use crate::error::NativeError;
@@ -18,6 +18,7 @@ pub struct NativeVmOptions {
     pub id: String,
     pub name: Option<String>,
     pub memory: BigInt,
+    pub huge_page: Option<NativeHugePage>,
     pub vcpus: u32,
     /// `null` is KVM.
     pub script: Option<Vec<Vec<NativeStep>>>,
@@ -31,8 +32,18 @@ pub struct NativeVmOptions {
     pub quarantine: bool,
     pub threshold: Option<NativeThreshold>,
     pub same_fault_limit: u32,
+    pub defer_ms: u32,
     pub unclaimed_access: NativeUnclaimedAccess,
     pub decision_timeout_ms: u32,
+}
+
+#[napi(string_enum)]
+#[derive(Debug)]
+pub enum NativeHugePage {
+    #[napi(value = "2M")]
+    Size2M,
+    #[napi(value = "1G")]
+    Size1G,
 }
 
 #[napi(string_enum = "kebab-case")]
@@ -77,6 +88,10 @@ pub(crate) fn options(options: NativeVmOptions) -> Result<VmOptions, NativeError
         id: options.id,
         name: options.name,
         memory: word(&options.memory),
+        huge_page: options.huge_page.map(|size| match size {
+            NativeHugePage::Size2M => HugePage::Size2M,
+            NativeHugePage::Size1G => HugePage::Size1G,
+        }),
         vcpus: options.vcpus,
         backend: match options.script {
             Some(vcpus) => BackendOptions::Simulated(script(vcpus)?),
@@ -112,6 +127,7 @@ pub(crate) fn options(options: NativeVmOptions) -> Result<VmOptions, NativeError
                 },
             }),
             same_fault_limit: options.same_fault_limit,
+            defer: Duration::from_millis(options.defer_ms.into()),
         },
         decision_timeout: Duration::from_millis(options.decision_timeout_ms.into()),
         unclaimed_access: match options.unclaimed_access {

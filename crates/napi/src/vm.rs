@@ -204,6 +204,20 @@ impl NativeVm {
         Ok(promise)
     }
 
+    #[napi(catch_unwind, ts_return_type = "Promise<null | NativeError>")]
+    pub fn report_poison<'env>(&self, env: &'env Env, gpa: BigInt, length: BigInt) -> Result<Object<'env>> {
+        let (settle, promise) = promise(env, |()| napi::bindgen_prelude::Null)?;
+        self.vm.report_poison(word(&gpa), word(&length), settle);
+        Ok(promise)
+    }
+
+    #[napi(catch_unwind, ts_return_type = "Promise<null | NativeError>")]
+    pub fn replace_page<'env>(&self, env: &'env Env, gpa: BigInt) -> Result<Object<'env>> {
+        let (settle, promise) = promise(env, |()| napi::bindgen_prelude::Null)?;
+        self.vm.replace_page(word(&gpa), settle);
+        Ok(promise)
+    }
+
     /// The failures whose abort waits, as the events that told of them.
     #[napi(catch_unwind)]
     #[must_use]

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use seawall_kvm::{Errno, KvmError};
 
-use crate::memory_layout::{PAGE_SIZE, RAM_BASE};
+use crate::backend::QuarantineError;
+use crate::memory_layout::RAM_BASE;
 use crate::options::MAX_VCPUS;
 use crate::vm::VmState;
 
@@ -16,8 +17,10 @@ pub enum VmError {
     #[error(transparent)]
     Kvm(#[from] KvmError),
     /// The size of guest RAM is not usable.
-    #[error("Expected a non-zero multiple of {PAGE_SIZE} bytes for memory but received {received}")]
+    #[error("Expected a non-zero multiple of {page} bytes for memory but received {received}")]
     InvalidMemory {
+        /// The size of its pages, in bytes.
+        page: u64,
         /// What was asked for, in bytes.
         received: u64,
     },
@@ -119,8 +122,11 @@ pub enum VmError {
         /// The number.
         failure: u64,
     },
-    /// What was decided, or left open, must not be done to an error that nobody can contain.
-    #[error("Expected pause or stop, or an ISS of 25 bits, for the decision about failure {failure}")]
+    /// What was decided, or left open, must not be done about this error.
+    #[error(
+        "Expected pause or stop where nobody can contain the error, resume only after replacePage(), and an ISS of 25 bits, \
+         for the decision about failure {failure}"
+    )]
     DecisionNotAllowed {
         /// The number of the failure's event.
         failure: u64,
@@ -146,6 +152,16 @@ pub enum VmError {
         gpa: u64,
         /// Its size in bytes.
         size: u64,
+    },
+    /// A page could not be taken out of reach, or not be replaced.
+    #[error("the page of guest RAM at {gpa:#x} could not be {wanted}: {source}")]
+    Quarantine {
+        /// The first byte of the page.
+        gpa: u64,
+        /// What was to be done, such as `replaced`.
+        wanted: &'static str,
+        /// Why it was not.
+        source: QuarantineError,
     },
     /// This process has no memory for a copy.
     #[error("there is no memory for a copy of {len} bytes of guest RAM")]
@@ -286,6 +302,7 @@ impl VmError {
         match self {
             Self::Kvm(KvmError::UnsupportedHost(_)) => "ERR_UNSUPPORTED_HOST",
             Self::Kvm(KvmError::Permission { .. }) => "ERR_KVM_PERMISSION",
+            Self::Kvm(KvmError::SignalHandler) => "ERR_SIGNAL_HANDLER",
             Self::Kvm(KvmError::Syscall { errno, .. }) if errno.is_out_of_resources() => {
                 "ERR_OUT_OF_RESOURCES"
             }
@@ -306,6 +323,7 @@ impl VmError {
             Self::VcpuRunning { .. } => "ERR_VCPU_RUNNING",
             Self::OutsideGuestMemory { .. } | Self::InaccessibleGuestMemory { .. } => "ERR_GUEST_MEMORY",
             Self::PoisonedPage { .. } => "ERR_POISONED_PAGE",
+            Self::Quarantine { .. } => "ERR_QUARANTINE",
             Self::InjectionFailed { .. } => "ERR_INJECTION_FAILED",
             Self::InvalidInjection { .. } => "ERR_INVALID_INJECTION",
             Self::Thread { .. } | Self::NoMemory { .. } => "ERR_OUT_OF_RESOURCES",
@@ -318,6 +336,10 @@ impl VmError {
             Self::Kvm(error)
             | Self::InjectionFailed {
                 source: InjectionError::Kvm(error),
+                ..
+            }
+            | Self::Quarantine {
+                source: QuarantineError::Kvm(error),
                 ..
             } => Some(error),
             _ => None,

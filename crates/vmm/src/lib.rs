@@ -9,6 +9,7 @@
 
 mod backend;
 mod boot;
+mod containment;
 mod devices;
 mod error;
 mod event;
@@ -19,14 +20,15 @@ mod simulated;
 mod vcpu;
 mod vm;
 
+pub use backend::QuarantineError;
 pub use error::{InjectionError, UnhandledExit, VmError};
 pub use event::{
-    AccessKind, DecidedBy, Event, EventKind, Injection, InjectionMethod, MemoryFailure, OutboxTotals,
-    QuarantineMethod, QuarantineReport, UnclaimedAccess, Wake,
+    AccessKind, DecidedBy, DeferralOutcome, DeferralReport, Event, EventKind, Injection, InjectionMethod,
+    MemoryFailure, OutboxTotals, QuarantineMethod, QuarantineReport, UnclaimedAccess, Wake,
 };
 pub use options::{BackendKind, BackendOptions, Boot, Image, MAX_VCPUS, UnclaimedAccessPolicy, VmOptions};
 pub use sea::{MemoryFailurePolicy, RecoverablePolicy, Threshold, ThresholdAction, UncontainablePolicy};
-pub use seawall_kvm::SystemEventKind;
+pub use seawall_kvm::{HugePage, SystemEventKind};
 pub use simulated::{AbortStep, Script, ScriptError, Step};
 pub use vcpu::{Answer, AnswerOutcome, Ask, FallbackReason};
 pub use vm::{ClosedVm, ExitReason, Reply, Vm, VmExit, VmState};

@@ -5,7 +5,7 @@
 //! 0x8000_0000  RAM
 //! ```
 
-use seawall_kvm::{GuestMemory, GuestMemoryError};
+use seawall_kvm::{GuestMemory, GuestMemoryError, KvmError};
 
 use crate::error::VmError;
 
@@ -35,14 +35,6 @@ pub(crate) fn ram_offset(memory: &GuestMemory, gpa: u64, len: usize) -> Result<u
     }
 }
 
-/// Copies guest RAM at `gpa` into `buffer`.
-pub(crate) fn read(memory: &GuestMemory, gpa: u64, buffer: &mut [u8]) -> Result<(), VmError> {
-    let offset = ram_offset(memory, gpa, buffer.len())?;
-    memory
-        .read(offset, buffer)
-        .map_err(|error| inaccessible(error, gpa))
-}
-
 /// Copies `data` into guest RAM at `gpa`.
 pub(crate) fn write(memory: &GuestMemory, gpa: u64, data: &[u8]) -> Result<(), VmError> {
     let offset = ram_offset(memory, gpa, data.len())?;
@@ -51,9 +43,11 @@ pub(crate) fn write(memory: &GuestMemory, gpa: u64, data: &[u8]) -> Result<(), V
         .map_err(|error| inaccessible(error, gpa))
 }
 
-fn inaccessible(error: GuestMemoryError, gpa: u64) -> VmError {
+/// The error of a copy at `gpa`.
+pub(crate) fn inaccessible(error: GuestMemoryError, gpa: u64) -> VmError {
     match error {
-        GuestMemoryError::Inaccessible { offset } => VmError::InaccessibleGuestMemory {
+        GuestMemoryError::SignalHandler => VmError::Kvm(KvmError::SignalHandler),
+        GuestMemoryError::Inaccessible { offset, .. } => VmError::InaccessibleGuestMemory {
             gpa: RAM_BASE + offset,
         },
         GuestMemoryError::OutOfRange { len, size, .. } => VmError::OutsideGuestMemory {

@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use seawall_kvm::{HugePage, host_page_size};
+
 use crate::error::VmError;
-use crate::memory_layout::PAGE_SIZE;
 use crate::sea::MemoryFailurePolicy;
 use crate::simulated::Script;
 
@@ -18,8 +19,10 @@ pub struct VmOptions {
     pub id: String,
     /// A name for people.
     pub name: Option<String>,
-    /// The size of guest RAM in bytes, a non-zero multiple of 4096.
+    /// The size of guest RAM in bytes, a non-zero multiple of the size of its pages.
     pub memory: u64,
+    /// The size of the pages that guest RAM is made of, where they are not the host's ordinary ones.
+    pub huge_page: Option<HugePage>,
     /// How many vCPUs, 1 to [`MAX_VCPUS`]. All but the first wait for PSCI CPU_ON.
     pub vcpus: u32,
     /// What runs the vCPUs.
@@ -103,8 +106,10 @@ pub enum Image {
 impl VmOptions {
     /// Checks what can be checked before anything is created.
     pub(crate) fn validate(&self) -> Result<(), VmError> {
-        if self.memory == 0 || !self.memory.is_multiple_of(PAGE_SIZE) {
+        let page = self.huge_page.map_or_else(host_page_size, HugePage::bytes);
+        if self.memory == 0 || !self.memory.is_multiple_of(page) {
             return Err(VmError::InvalidMemory {
+                page,
                 received: self.memory,
             });
         }

@@ -4,7 +4,7 @@
 #![allow(unsafe_code)]
 
 use std::os::fd::{AsRawFd, BorrowedFd};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use kvm_bindings::{
     KVM_ARM_VCPU_POWER_OFF, KVM_ARM_VCPU_PSCI_0_2, RegList, kvm_enable_cap, kvm_userspace_memory_region,
@@ -21,7 +21,8 @@ use crate::kick::{Kick, KickTarget};
 use crate::probe::{HostCapabilities, Obstacle};
 use crate::register::RegId;
 use crate::run_page::RunPage;
-use crate::sigbus::RunSlot;
+use crate::sigbus::{self, RunSlot};
+use crate::slot_table::{Slot, SlotTable};
 use crate::system::{PowerState, VmConfig};
 
 fn failed(syscall: &'static str) -> impl Fn(kvm_ioctls::Error) -> KvmError {
@@ -55,7 +56,7 @@ pub(crate) fn probe_kvm(capabilities: &mut HostCapabilities) -> Result<(), Obsta
     let kvm = open().map_err(|error| match error {
         KvmError::UnsupportedHost(obstacle) => obstacle,
         KvmError::Permission { .. } => Obstacle::Permission,
-        KvmError::Syscall { errno, .. } | KvmError::Register { errno, .. } => Obstacle::Open(errno.0),
+        error => Obstacle::Open(error.errno().map_or(0, |errno| errno.0)),
     })?;
     capabilities.arm_sea_to_user = has(&kvm, abi::KVM_CAP_ARM_SEA_TO_USER);
     capabilities.ras = has(&kvm, abi::KVM_CAP_ARM_INJECT_SERROR_ESR);
@@ -69,8 +70,9 @@ pub(crate) fn probe_kvm(capabilities: &mut HostCapabilities) -> Result<(), Obsta
 pub struct VmFd {
     fd: kvm_ioctls::VmFd,
     run_page_size: usize,
-    /// What the memory slots point to. After `fd`, so that it goes last.
-    memory: Mutex<Vec<Arc<GuestMemory>>>,
+    slots: Mutex<SlotTable>,
+    /// What the memory slots point to, with its guest-physical address. After `fd`, so that it goes last.
+    memory: Mutex<Vec<(u64, Arc<GuestMemory>)>>,
 }
 
 impl VmFd {
@@ -122,30 +124,95 @@ impl VmFd {
         Ok(Self {
             fd,
             run_page_size,
+            slots: Mutex::default(),
             memory: Mutex::default(),
         })
     }
 
-    /// Gives the guest `memory` at guest-physical address `gpa`, as memory slot `slot`.
+    /// Gives the guest `memory` at guest-physical address `gpa`.
     ///
     /// The kernel keeps its address, so this VM and its vCPUs keep the memory.
     ///
     /// # Errors
     /// [`KvmError::Syscall`].
-    pub fn set_memory_slot(&self, slot: u32, gpa: u64, memory: &Arc<GuestMemory>) -> Result<(), KvmError> {
-        let region = kvm_userspace_memory_region {
-            slot,
-            flags: 0,
-            guest_phys_addr: gpa,
-            memory_size: memory.len() as u64,
-            userspace_addr: memory.host_address(),
+    pub fn add_memory(&self, gpa: u64, memory: &Arc<GuestMemory>) -> Result<(), KvmError> {
+        // Kept first: what the kernel has the address of must stay, whatever happens.
+        lock(&self.memory).push((gpa, Arc::clone(memory)));
+        let mut slots = lock(&self.slots);
+        let slot = Slot {
+            id: slots.free_id(),
+            gpa,
+            len: memory.len() as u64,
+            host_address: memory.host_address(),
         };
-        // SAFETY: the range is the mapping of `memory`, which this value keeps from now on, and each vCPU from its creation:
-        // it is unmapped only when no descriptor of the VM is left that could make the kernel use it.
-        unsafe { self.fd.set_user_memory_region(region) }.map_err(failed("KVM_SET_USER_MEMORY_REGION"))?;
-        let mut kept = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.push(Arc::clone(memory));
+        self.set(&mut slots, slot)
+    }
+
+    /// Takes whole pages of guest memory away from the guest: its data accesses there then exit as MMIO, and KVM injects
+    /// an abort for its fetches and table walks there by itself. The memory itself stays as it is.
+    ///
+    /// The slot around the pages is gone for a moment, so no vCPU may be in the guest.
+    ///
+    /// # Errors
+    /// [`KvmError::Syscall`], with `EINVAL` where no slot holds the range. What else was memory is memory again then, if
+    /// the kernel lets it.
+    pub fn make_hole(&self, gpa: u64, len: u64) -> Result<(), KvmError> {
+        let mut slots = lock(&self.slots);
+        let split = slots.split(gpa, len).ok_or(NO_SUCH_RANGE)?;
+        self.unset(&mut slots, split.removed)?;
+        let added = split.left.iter().try_for_each(|slot| self.set(&mut slots, *slot));
+        added.inspect_err(|_| {
+            for slot in &split.left {
+                drop(self.unset(&mut slots, *slot));
+            }
+            drop(self.set(&mut slots, split.removed));
+        })
+    }
+
+    /// Gives the guest back what [`make_hole`](Self::make_hole) took: whatever lies now at that place of the memory.
+    ///
+    /// # Errors
+    /// [`KvmError::Syscall`], with `EINVAL` where the range is no guest memory.
+    pub fn fill_hole(&self, gpa: u64, len: u64) -> Result<(), KvmError> {
+        let memory = lock(&self.memory);
+        let place = memory.iter().find_map(|(base, memory)| {
+            let offset = gpa.checked_sub(*base)?;
+            (offset.checked_add(len)? <= memory.len() as u64).then_some(memory.host_address() + offset)
+        });
+        let mut slots = lock(&self.slots);
+        let slot = Slot {
+            id: slots.free_id(),
+            gpa,
+            len,
+            host_address: place.ok_or(NO_SUCH_RANGE)?,
+        };
+        self.set(&mut slots, slot)
+    }
+
+    fn set(&self, slots: &mut SlotTable, slot: Slot) -> Result<(), KvmError> {
+        self.tell(slot, slot.len)?;
+        slots.add(slot);
         Ok(())
+    }
+
+    fn unset(&self, slots: &mut SlotTable, slot: Slot) -> Result<(), KvmError> {
+        self.tell(slot, 0)?;
+        slots.remove(slot.id);
+        Ok(())
+    }
+
+    /// Tells the kernel about a slot; without a length it is removed.
+    fn tell(&self, slot: Slot, len: u64) -> Result<(), KvmError> {
+        let region = kvm_userspace_memory_region {
+            slot: slot.id,
+            flags: 0,
+            guest_phys_addr: slot.gpa,
+            memory_size: len,
+            userspace_addr: slot.host_address,
+        };
+        // SAFETY: the range is part of the mapping of guest memory that this value keeps, and each vCPU from its creation:
+        // it is unmapped only when no descriptor of the VM is left that could make the kernel use it.
+        unsafe { self.fd.set_user_memory_region(region) }.map_err(failed("KVM_SET_USER_MEMORY_REGION"))
     }
 
     /// Creates and initialises vCPU `index` of a guest whose RAM is `memory`, with PSCI 0.2 or newer.
@@ -183,6 +250,15 @@ impl VmFd {
             slot: None,
         })
     }
+}
+
+const NO_SUCH_RANGE: KvmError = KvmError::Syscall {
+    syscall: "KVM_SET_USER_MEMORY_REGION",
+    errno: Errno(libc::EINVAL),
+};
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn enable(fd: &kvm_ioctls::VmFd, cap: u32, syscall: &'static str) -> Result<(), KvmError> {
@@ -224,8 +300,10 @@ impl Vcpu {
     /// # Errors
     /// [`KvmError::Syscall`] with the `errno` of `KVM_RUN`.
     pub fn run(&mut self, entry: VcpuEntry) -> Result<VcpuExit, KvmError> {
-        if let VcpuEntry::MmioRead(data) = entry {
-            self.page.set_mmio_data(data);
+        match entry {
+            VcpuEntry::Run => {}
+            VcpuEntry::MmioRead(data) => self.page.set_mmio_data(data),
+            VcpuEntry::Retry => self.page.forget_exit(),
         }
         if let Some(slot) = &self.slot {
             slot.enter();
@@ -242,7 +320,10 @@ impl Vcpu {
             (libc::EINTR, Some(signal)) => Ok(VcpuExit::MemoryErrorSignal(signal)),
             (libc::EINTR | libc::EAGAIN, _) => {
                 // Cleared before the caller looks at its requests, so that a later kick is never lost.
-                self.page.clear_immediate_exit();
+                if !self.page.take_immediate_exit() {
+                    // Nobody kicked: it may have been a memory error whose signal went to somebody else's handler.
+                    sigbus::check()?;
+                }
                 Ok(VcpuExit::Interrupted)
             }
             (libc::EFAULT | libc::EHWPOISON, _) => self.page.memory_fault(errno).ok_or(KvmError::Syscall {

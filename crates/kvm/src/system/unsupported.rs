@@ -66,7 +66,15 @@ impl VmFd {
         Err(KvmError::UnsupportedHost(OBSTACLE))
     }
 
-    pub fn set_memory_slot(&self, _: u32, _: u64, _: &Arc<GuestMemory>) -> Result<(), KvmError> {
+    pub fn add_memory(&self, _: u64, _: &Arc<GuestMemory>) -> Result<(), KvmError> {
+        match self.0 {}
+    }
+
+    pub fn make_hole(&self, _: u64, _: u64) -> Result<(), KvmError> {
+        match self.0 {}
+    }
+
+    pub fn fill_hole(&self, _: u64, _: u64) -> Result<(), KvmError> {
         match self.0 {}
     }
 

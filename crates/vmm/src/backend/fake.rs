@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
+use std::time::Duration;
 
 use seawall_arm64::{AbortKind, EntryState, Exception, Gva, Pstate, take_exception};
-use seawall_kvm::{Errno, KickTarget, KvmError, RegId, VcpuEntry, VcpuEvents, VcpuExit};
+use seawall_kvm::{Errno, GuestMemory, KickTarget, KvmError, RegId, VcpuEntry, VcpuEvents, VcpuExit};
 
 use crate::backend::{Kicker, VcpuBackend};
 use crate::devices::Bus;
@@ -13,7 +14,7 @@ use crate::event::Outbox;
 use crate::options::{BackendKind, UnclaimedAccessPolicy};
 use crate::sea::{Granule, MemoryFailurePolicy, RecoverablePolicy, UncontainablePolicy};
 use crate::simulated::SimulatedQuarantine;
-use crate::vcpu::RunContext;
+use crate::vcpu::{GuestGate, RunContext};
 
 /// What the kernel answers to a refused call.
 pub(crate) const EINVAL: Errno = Errno(22);
@@ -54,6 +55,8 @@ pub(crate) struct FakeVcpu {
     /// Registers that cannot be read.
     pub(crate) unreadable: Vec<(RegId, Errno)>,
     pub(crate) cannot_enter_thread: bool,
+    /// How many runs fail with `EFAULT` before the first exit.
+    pub(crate) failing_runs: u32,
     injected: bool,
     exits: mpsc::Receiver<VcpuExit>,
     kicks: Arc<Kicks>,
@@ -101,6 +104,7 @@ impl FakeVcpu {
             unreadable_after_injection: None,
             unreadable: vec![(RegId::SCTLR2_EL1, Errno::NO_ENTRY)],
             cannot_enter_thread: false,
+            failing_runs: 0,
             injected: false,
             exits,
             kicks: Arc::default(),
@@ -156,6 +160,13 @@ impl FakeVcpu {
 impl VcpuBackend for FakeVcpu {
     fn run(&mut self, entry: VcpuEntry) -> Result<VcpuExit, KvmError> {
         self.entries.push(entry);
+        if self.failing_runs > 0 {
+            self.failing_runs -= 1;
+            return Err(KvmError::Syscall {
+                syscall: "KVM_RUN",
+                errno: Errno::FAULT,
+            });
+        }
         Ok(self.exits.recv().unwrap_or(VcpuExit::Interrupted))
     }
 
@@ -231,11 +242,15 @@ pub(crate) fn context(recoverable: RecoverablePolicy, outbox: Arc<Outbox>) -> Ru
             quarantine: true,
             threshold: None,
             same_fault_limit: 3,
+            defer: Duration::from_millis(200),
         },
         unclaimed: UnclaimedAccessPolicy::Abort,
         bus: Bus::new(Arc::clone(&outbox)),
         ledger: Mutex::default(),
-        quarantine: Box::new(SimulatedQuarantine::default()),
+        gate: Arc::new(GuestGate::new([])),
+        quarantine: Box::new(SimulatedQuarantine::new(&Arc::new(
+            GuestMemory::create(2 << 20, None).expect("memory"),
+        ))),
         granule: Granule::PAGE,
         outbox,
         questions: None,

@@ -1,25 +1,27 @@
 //! KVM as a backend.
 
-use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+mod quarantine;
+
+use std::sync::Arc;
 
 use seawall_kvm::{
-    GuestMemory, KickTarget, KvmError, PowerState, Quarantine, RegId, Vcpu, VcpuEntry, VcpuEvents, VcpuExit,
-    VmConfig, VmFd, host_page_size,
+    GuestMemory, KickTarget, KvmError, PowerState, RegId, Vcpu, VcpuEntry, VcpuEvents, VcpuExit, VmConfig,
+    VmFd, host_page_size,
 };
 
-use crate::backend::{Kicker, Machine, PageQuarantine, VcpuBackend};
-use crate::event::QuarantineMethod;
+use crate::backend::{Kicker, Machine, VcpuBackend};
 use crate::memory_layout::RAM_BASE;
 use crate::options::VmOptions;
 use crate::sea::Granule;
+use crate::vcpu::GuestGate;
+use quarantine::KvmQuarantine;
 
 pub(super) fn create(options: &VmOptions, memory: &Arc<GuestMemory>) -> Result<Machine, KvmError> {
-    let vm = VmFd::create(VmConfig {
+    let vm = Arc::new(VmFd::create(VmConfig {
         arm_sea_to_user: options.arm_sea_to_user,
         arm_nisv_to_user: options.arm_nisv_to_user,
-    })?;
-    vm.set_memory_slot(0, RAM_BASE, memory)?;
+    })?);
+    vm.add_memory(RAM_BASE, memory)?;
     let vcpus = (0..options.vcpus).map(|index| {
         let power = if index == 0 {
             PowerState::On
@@ -28,47 +30,16 @@ pub(super) fn create(options: &VmOptions, memory: &Arc<GuestMemory>) -> Result<M
         };
         Ok(Box::new(vm.create_vcpu(index, power, memory)?) as Box<dyn VcpuBackend>)
     });
-    let vcpus = vcpus.collect::<Result<_, KvmError>>()?;
-    let quarantine = Userfaultfd {
-        memory: Arc::clone(memory),
-        opened: OnceLock::new(),
-        taken: Mutex::default(),
-    };
+    let vcpus = vcpus.collect::<Result<Vec<_>, KvmError>>()?;
+    let gate = Arc::new(GuestGate::new(vcpus.iter().map(|vcpu| vcpu.kicker())));
+    let quarantine = KvmQuarantine::new(Arc::clone(&vm), Arc::clone(memory), Arc::clone(&gate));
     Ok(Machine {
         vcpus,
         vm: Some(vm),
+        gate,
         quarantine: Box::new(quarantine),
         granule: Granule::from_bytes(host_page_size()),
     })
-}
-
-/// Pages are taken by a userfaultfd, which is opened when the first one is lost.
-#[derive(Debug)]
-struct Userfaultfd {
-    memory: Arc<GuestMemory>,
-    opened: OnceLock<Result<Quarantine, KvmError>>,
-    /// The pages that were taken, by offset: two vCPUs may lose one at the same time, and taking it again would open it.
-    taken: Mutex<BTreeSet<u64>>,
-}
-
-impl PageQuarantine for Userfaultfd {
-    fn take(&self, offset: u64, len: u64) -> Result<QuarantineMethod, KvmError> {
-        let opened = self
-            .opened
-            .get_or_init(Quarantine::open)
-            .as_ref()
-            .map_err(Clone::clone)?;
-        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        if !taken.contains(&offset) {
-            opened.take(&self.memory, offset, len)?;
-            taken.insert(offset);
-        }
-        Ok(QuarantineMethod::Userfaultfd)
-    }
-
-    fn method(&self) -> QuarantineMethod {
-        QuarantineMethod::Userfaultfd
-    }
 }
 
 impl VcpuBackend for Vcpu {

@@ -6,6 +6,7 @@ mod kvm;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Instant;
 
 use seawall_kvm::{GuestMemory, Kick, KickTarget, KvmError, RegId, VcpuEntry, VcpuEvents, VcpuExit, VmFd};
 
@@ -13,6 +14,7 @@ use crate::event::QuarantineMethod;
 use crate::options::{BackendOptions, VmOptions};
 use crate::sea::Granule;
 use crate::simulated::{SimulatedQuarantine, SimulatedVcpu};
+use crate::vcpu::GuestGate;
 
 /// One vCPU, owned by one thread.
 pub(crate) trait VcpuBackend: Send + fmt::Debug {
@@ -42,19 +44,51 @@ impl Kicker for Kick {
     }
 }
 
-/// Takes lost pages of guest RAM out of everybody's reach.
+/// Takes lost pages of guest RAM out of everybody's reach. Offsets and sizes are in bytes of guest RAM.
 pub(crate) trait PageQuarantine: Send + Sync + fmt::Debug {
-    /// Takes whole pages, by offset in guest RAM and size in bytes. May be called twice for the same page.
-    fn take(&self, offset: u64, len: u64) -> Result<QuarantineMethod, KvmError>;
-    /// How pages were taken that are taken.
-    fn method(&self) -> QuarantineMethod;
+    /// Takes whole pages, once: a page that was taken is said to be.
+    fn take(&self, offset: u64, len: u64) -> Result<QuarantineMethod, QuarantineError>;
+    /// How the page around an offset was taken, if it was. Waits for one that is being taken.
+    fn method(&self, offset: u64) -> Option<QuarantineMethod>;
+    /// Puts fresh zeroed memory in the place of pages, for everybody.
+    fn replace(&self, offset: u64, len: u64) -> Result<(), QuarantineError>;
+    /// Takes the lost pages out of the host's use for ever, as far as this process may and until the deadline: the offset
+    /// of each page that is held, and whether it was. Called once, when nobody uses the memory any more.
+    fn retire(&self, deadline: Instant) -> Vec<(u64, bool)>;
+}
+
+/// Why a page could not be taken out of reach, or not be replaced.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum QuarantineError {
+    /// Each page costs mappings of the process, of which the kernel gives a limited number.
+    #[error("{limit} pages of this VM are in quarantine already, which is all it may have")]
+    Full {
+        /// How many are taken at most.
+        limit: usize,
+    },
+    /// The page is not lost.
+    #[error("it is not lost")]
+    NotLost,
+    /// The kernel maps huge pages as a whole.
+    #[error("memory of huge pages cannot be replaced in parts")]
+    HugePage,
+    /// A vCPU did not leave the guest, as it has to while the slots change.
+    #[error("vCPU {vcpu} did not leave the guest in time")]
+    Stuck {
+        /// The vCPU.
+        vcpu: u32,
+    },
+    /// The kernel refused.
+    #[error(transparent)]
+    Kvm(#[from] KvmError),
 }
 
 /// A virtual machine's vCPUs, and what must live as long as they do.
 #[derive(Debug)]
 pub(crate) struct Machine {
     pub(crate) vcpus: Vec<Box<dyn VcpuBackend>>,
-    pub(crate) vm: Option<VmFd>,
+    pub(crate) vm: Option<Arc<VmFd>>,
+    pub(crate) gate: Arc<GuestGate>,
     pub(crate) quarantine: Box<dyn PageQuarantine>,
     /// What a lost page takes with it where nobody says more.
     pub(crate) granule: Granule,
@@ -65,14 +99,17 @@ pub(crate) fn create(options: &VmOptions, memory: &Arc<GuestMemory>) -> Result<M
     match &options.backend {
         BackendOptions::Kvm => kvm::create(options, memory),
         BackendOptions::Simulated(script) => {
-            let quarantine = SimulatedQuarantine::default();
-            let vcpus = (0..options.vcpus).map(|index| {
-                let vcpu =
-                    SimulatedVcpu::new(script.vcpu(index), options.arm_sea_to_user, quarantine.clone());
-                Box::new(vcpu) as Box<dyn VcpuBackend>
-            });
+            let quarantine = SimulatedQuarantine::new(memory);
+            let vcpus: Vec<_> = (0..options.vcpus)
+                .map(|index| {
+                    let vcpu =
+                        SimulatedVcpu::new(script.vcpu(index), options.arm_sea_to_user, quarantine.clone());
+                    Box::new(vcpu) as Box<dyn VcpuBackend>
+                })
+                .collect();
             Ok(Machine {
-                vcpus: vcpus.collect(),
+                gate: Arc::new(GuestGate::new(vcpus.iter().map(|vcpu| vcpu.kicker()))),
+                vcpus,
                 vm: None,
                 quarantine: Box::new(quarantine),
                 granule: Granule::PAGE,

@@ -62,18 +62,18 @@ mod tests {
     use super::*;
 
     fn boot(len: usize, load: Option<u64>, entry: Option<u64>) -> Result<BootRegisters, VmError> {
-        let memory = GuestMemory::create(8192).expect("memory");
+        let memory = GuestMemory::create(8192, None).expect("memory");
         super::load(&Image::Bytes(vec![0xaa; len]), load, entry, &memory)
     }
 
     #[test]
     fn the_image_lies_at_its_address_and_the_guest_starts_at_the_entry() {
-        let memory = GuestMemory::create(8192).expect("memory");
+        let memory = GuestMemory::create(8192, None).expect("memory");
         let image = Image::Bytes(b"12345678".to_vec());
         let registers = load(&image, Some(0x8000_1000), Some(0x8000_1004), &memory).expect("valid");
         assert_eq!(registers.0, [(RegId::PSTATE, 0x3c5), (RegId::PC, 0x8000_1004)]);
         let mut bytes = [0; 8];
-        memory_layout::read(&memory, 0x8000_1000, &mut bytes).expect("inside");
+        memory.read(0x1000, &mut bytes).expect("inside");
         assert_eq!(&bytes, b"12345678");
     }
 
@@ -121,7 +121,7 @@ mod tests {
 
     #[test]
     fn a_missing_file_names_itself() {
-        let memory = GuestMemory::create(4096).expect("memory");
+        let memory = GuestMemory::create(4096, None).expect("memory");
         let error =
             load(&Image::Path("/nowhere/guest.bin".into()), None, None, &memory).expect_err("missing");
         assert_eq!(

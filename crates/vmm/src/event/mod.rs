@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use seawall_arm64::{Esr, Gpa};
 
+use crate::backend::QuarantineError;
 use crate::error::{InjectionError, VmError};
 use crate::options::{BackendKind, UnclaimedAccessPolicy};
 use crate::sea::{
@@ -116,10 +117,41 @@ pub struct MemoryFailure {
     pub recursive: bool,
     /// How further accesses are kept off the page, where they are.
     pub quarantine: Option<QuarantineReport>,
+    /// Why they are not, where they should be.
+    pub quarantine_error: Option<QuarantineError>,
+    /// How long the access ran again without an abort, where that is over.
+    pub deferral: Option<DeferralReport>,
     /// The injection, where there was one.
     pub injection: Option<Injection>,
     /// The sums of the ledger, with this failure counted.
     pub ledger: LedgerTotals,
+}
+
+impl MemoryFailure {
+    /// Whether the abort was neither injected nor decided otherwise.
+    pub(crate) const fn waits(&self) -> bool {
+        matches!(self.action, FailureAction::Pause | FailureAction::Stop) && self.error.vcpu.is_some()
+    }
+}
+
+/// How long an access ran again without an abort, and what ended it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DeferralReport {
+    /// How often it ran again.
+    pub retries: u32,
+    /// For how long.
+    pub time: Duration,
+    /// What ended it.
+    pub outcome: DeferralOutcome,
+}
+
+/// What ended the retries of an access.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeferralOutcome {
+    /// The vCPU went on: the guest does not need the page any more.
+    Retired,
+    /// The time was over.
+    Deadline,
 }
 
 /// Who decided what to do with a memory error.
@@ -147,6 +179,8 @@ pub struct QuarantineReport {
 pub enum QuarantineMethod {
     /// By a poison marker in this process's page table.
     Userfaultfd,
+    /// By a hole in the guest's memory slots.
+    MemslotHole,
     /// By the host's kernel, which had lost the page first.
     Hwpoison,
 }

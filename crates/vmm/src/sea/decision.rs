@@ -2,6 +2,7 @@
 
 use seawall_arm64::AbortKind;
 
+use crate::sea::ledger::PageState;
 use crate::sea::policy::{FailureAction, Severity};
 
 /// What to do with one memory error.
@@ -15,6 +16,10 @@ pub enum Decision {
     Pause,
     /// Stop the virtual machine.
     Stop,
+    /// Let the access run again without an abort, until the policy's time is over; the abort follows then.
+    Defer,
+    /// Let the access run again: the page was replaced. Only where it was.
+    Resume,
 }
 
 impl Decision {
@@ -26,19 +31,23 @@ impl Decision {
             Self::InjectSError(iss) => (FailureAction::InjectSError(iss), None),
             Self::Pause => (FailureAction::Pause, None),
             Self::Stop => (FailureAction::Stop, None),
+            Self::Defer => (FailureAction::Defer, None),
+            Self::Resume => (FailureAction::Resume, None),
         }
     }
 
-    /// Whether it may be done: what nobody can contain is never handed to the guest.
+    /// Whether it may be done: what nobody can contain is never handed to the guest, and nothing is read in the place of
+    /// what was lost unless somebody replaced it on purpose.
     #[must_use]
-    pub const fn allowed(self, severity: Severity) -> bool {
+    pub const fn allowed(self, severity: Severity, page: Option<PageState>) -> bool {
         match (severity, self) {
-            (_, Self::Pause | Self::Stop) | (Severity::Recoverable, Self::Inject(_)) => true,
+            (_, Self::Pause | Self::Stop) | (Severity::Recoverable, Self::Inject(_) | Self::Defer) => true,
+            (Severity::Recoverable, Self::Resume) => matches!(page, Some(PageState::Replaced)),
             (Severity::Recoverable, Self::InjectSError(iss)) => match iss {
                 Some(iss) => iss <= 0x01ff_ffff,
                 None => true,
             },
-            (Severity::Fatal, Self::Inject(_) | Self::InjectSError(_)) => false,
+            (Severity::Fatal, Self::Inject(_) | Self::InjectSError(_) | Self::Defer | Self::Resume) => false,
         }
     }
 }
@@ -57,13 +66,33 @@ mod tests {
             (Decision::InjectSError(Some(0x0200_0000)), false, false),
             (Decision::Pause, true, true),
             (Decision::Stop, true, true),
+            (Decision::Defer, true, false),
         ] {
+            let page = Some(PageState::Quarantined);
             assert_eq!(
-                decision.allowed(Severity::Recoverable),
+                decision.allowed(Severity::Recoverable, page),
                 recoverable,
                 "{decision:?}"
             );
-            assert_eq!(decision.allowed(Severity::Fatal), fatal, "{decision:?}");
+            assert_eq!(decision.allowed(Severity::Fatal, page), fatal, "{decision:?}");
+        }
+    }
+
+    #[test]
+    fn an_access_goes_on_without_an_abort_only_where_its_page_was_replaced() {
+        for (page, allowed) in [
+            (None, false),
+            (Some(PageState::Poisoned), false),
+            (Some(PageState::Quarantined), false),
+            (Some(PageState::HostOffline), false),
+            (Some(PageState::Replaced), true),
+        ] {
+            assert_eq!(
+                Decision::Resume.allowed(Severity::Recoverable, page),
+                allowed,
+                "{page:?}"
+            );
+            assert!(!Decision::Resume.allowed(Severity::Fatal, page));
         }
     }
 }

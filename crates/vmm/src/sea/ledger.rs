@@ -39,6 +39,8 @@ pub enum PageState {
     Poisoned,
     /// Out of everybody's reach: a further access consumes nothing on the hardware.
     Quarantined,
+    /// Out of the host's use for ever.
+    HostOffline,
     /// Replaced by fresh memory, on purpose.
     Replaced,
 }
@@ -106,7 +108,8 @@ pub struct LedgerTotals {
 }
 
 impl Ledger {
-    /// Counts one failure, on the page of `gpa` where it is known.
+    /// Counts one failure, on the page of `gpa` where it is known: the one that lies around it already, or a new one of
+    /// this granule, which takes in the smaller ones inside it.
     pub fn record(
         &mut self,
         gpa: Option<Gpa>,
@@ -115,12 +118,18 @@ impl Ledger {
         now: SystemTime,
     ) -> Option<PageHit> {
         self.failures += 1;
-        let gpa = gpa?.page(granule.bytes());
-        let page = self.pages.entry(gpa).or_insert(PoisonedPage {
-            gpa,
-            size: granule.bytes(),
+        let gpa = gpa?;
+        let around = self.around(gpa).filter(|page| page.size >= granule.bytes());
+        let (start, size) = match around {
+            Some(page) => (page.gpa, page.size),
+            None => (gpa.page(granule.bytes()), granule.bytes()),
+        };
+        let hits = self.take_in(start, size);
+        let page = self.pages.entry(start).or_insert(PoisonedPage {
+            gpa: start,
+            size,
             state: PageState::Poisoned,
-            hits: 0,
+            hits,
             first_seen: now,
             source,
         });
@@ -131,6 +140,29 @@ impl Ledger {
         }
         page.hits += 1;
         Some(PageHit { page: *page, first })
+    }
+
+    /// The page that an address lies in, whatever was done about it.
+    #[must_use]
+    pub fn around(&self, gpa: Gpa) -> Option<&PoisonedPage> {
+        let (_, page) = self.pages.range(..=gpa).next_back()?;
+        (gpa.bits() - page.gpa.bits() < page.size).then_some(page)
+    }
+
+    /// Forgets the smaller pages inside a larger one, and says how often they were hit.
+    fn take_in(&mut self, start: Gpa, size: u64) -> u64 {
+        let end = Gpa::from_bits(start.bits().saturating_add(size));
+        let inside: Vec<Gpa> = self
+            .pages
+            .range(start..end)
+            .filter(|(_, page)| page.size < size)
+            .map(|(gpa, _)| *gpa)
+            .collect();
+        inside
+            .iter()
+            .filter_map(|gpa| self.pages.remove(gpa))
+            .map(|page| page.hits)
+            .sum()
     }
 
     /// Notes what was done about a page. Returns the page and the state it was in, where it is known.
@@ -220,6 +252,25 @@ mod tests {
             (Gpa::from_bits(0x8020_0000), 2 << 20)
         );
         assert!(ledger.lost(0x803f_ffff, 1).is_some() && ledger.lost(0x8040_0000, 1).is_none());
+    }
+
+    #[test]
+    fn a_huge_page_takes_in_what_was_lost_of_it_before() {
+        let mut ledger = Ledger::default();
+        hit(&mut ledger, 0x8034_5000);
+        hit(&mut ledger, 0x8034_6000);
+        hit(&mut ledger, 0x8060_0000);
+        let gpa = Some(Gpa::from_bits(0x8034_5000));
+        let huge = ledger
+            .record(gpa, Granule::from_lsb(21), FailureSource::SigbusAr, NOW)
+            .expect("known");
+        assert_eq!(
+            (huge.page.gpa.bits(), huge.page.hits, huge.first),
+            (0x8020_0000, 3, false)
+        );
+        assert_eq!(ledger.totals().distinct_pages, 2);
+        let inside = hit(&mut ledger, 0x803f_f000);
+        assert_eq!((inside.page.gpa.bits(), inside.page.hits), (0x8020_0000, 4));
     }
 
     #[test]

@@ -2,17 +2,17 @@
 
 use seawall_arm64::{Abort, Esr, Gpa, Gva, Pstate, Syndrome};
 
-/// A memory error that a vCPU of ours consumed, whichever way it reached us.
+/// A memory error in a guest's RAM, whichever way it reached us.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MemoryError {
-    /// The vCPU.
-    pub vcpu: u32,
+    /// The vCPU that needed the memory; absent where none did.
+    pub vcpu: Option<u32>,
     /// What reported it, and what it said.
     pub report: ErrorReport,
     /// The guest-physical page; absent where the kernel does not know it.
     pub gpa: Option<Gpa>,
-    /// Who consumed the error.
-    pub consumer: Consumer,
+    /// Who needed the memory; absent where no vCPU did.
+    pub consumer: Option<Consumer>,
 }
 
 /// What reported a memory error.
@@ -25,11 +25,33 @@ pub enum ErrorReport {
         /// The guest-virtual address; absent when ESR.FnV says so.
         gva: Option<Gva>,
     },
-    /// `SIGBUS` with `BUS_MCEERR_AR` during `KVM_RUN`: the host's kernel had lost the page before the guest needed it.
+    /// `SIGBUS`: the host's kernel had lost the page before the guest needed it, or a copy of our own met the error.
     Signal {
+        /// What the signal means.
+        code: SignalCode,
         /// `si_addr_lsb`: 2 to the power of it is the size of what is lost, in bytes.
         lsb: u8,
     },
+    /// An access to a page in quarantine that has no memory slot: it left the guest as one to a device.
+    Hole {
+        /// Whether it was a store.
+        write: bool,
+    },
+    /// `KVM_RUN` failed with `EHWPOISON`: as the signal, for memory that the host's kernel gives to KVM alone.
+    MemoryFault,
+    /// The owner of the virtual machine says that the page is lost.
+    Owner,
+}
+
+/// What a `SIGBUS` that tells of a memory error means: `si_code` of sigaction(2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SignalCode {
+    /// `BUS_MCEERR_AR`: an access needs the page.
+    ActionRequired,
+    /// `BUS_MCEERR_AO`: nobody needs the page yet.
+    ActionOptional,
+    /// `BUS_OBJERR`: an access of our own took an external abort that the firmware did not claim.
+    ObjectError,
 }
 
 /// Who consumed a memory error, by the registers of the interrupted vCPU.
@@ -55,10 +77,16 @@ pub enum ConsumerMode {
 pub enum FailureSource {
     /// `KVM_EXIT_ARM_SEA`.
     Sea,
-    /// `SIGBUS` with `BUS_MCEERR_AR` during `KVM_RUN`.
+    /// `SIGBUS` with `BUS_MCEERR_AR` during `KVM_RUN`, or `EHWPOISON` of it.
     SigbusAr,
-    /// The same, on a page in quarantine: nothing was consumed on the hardware.
+    /// `SIGBUS` with `BUS_MCEERR_AO`: the host found the error, and nobody needed the page yet.
+    SigbusAo,
+    /// A guest's access to a page in quarantine: nothing was consumed on the hardware.
     QuarantinedPage,
+    /// A copy of our own, to or from guest RAM.
+    DeviceAccess,
+    /// The owner of the virtual machine knew of it.
+    Reported,
 }
 
 impl Consumer {
@@ -79,7 +107,10 @@ impl MemoryError {
     pub const fn esr(&self) -> Option<Esr> {
         match self.report {
             ErrorReport::Sea { esr, .. } => Some(esr),
-            ErrorReport::Signal { .. } => None,
+            ErrorReport::Signal { .. }
+            | ErrorReport::Hole { .. }
+            | ErrorReport::MemoryFault
+            | ErrorReport::Owner => None,
         }
     }
 
@@ -88,7 +119,10 @@ impl MemoryError {
     pub const fn gva(&self) -> Option<Gva> {
         match self.report {
             ErrorReport::Sea { gva, .. } => gva,
-            ErrorReport::Signal { .. } => None,
+            ErrorReport::Signal { .. }
+            | ErrorReport::Hole { .. }
+            | ErrorReport::MemoryFault
+            | ErrorReport::Owner => None,
         }
     }
 

@@ -13,7 +13,7 @@ mod policy;
 pub use decision::Decision;
 pub use injection::{AbortRequest, Access, BARE_DATA_ABORT, Fidelity, InjectionPlan, plan, plan_request};
 pub use ledger::{Granule, Ledger, LedgerTotals, PageHit, PageState, PoisonedPage};
-pub use memory_error::{Consumer, ConsumerMode, ErrorReport, FailureSource, MemoryError};
+pub use memory_error::{Consumer, ConsumerMode, ErrorReport, FailureSource, MemoryError, SignalCode};
 pub use policy::{
     FailureAction, History, MemoryFailurePolicy, RecoverablePolicy, Severity, Threshold, ThresholdAction,
     UncontainablePolicy, Verdict, VerdictReason, decide,

@@ -1,10 +1,11 @@
 //! What to do with a memory error: a function from the error, what came before it and the policy to a verdict.
 
 use std::fmt;
+use std::time::Duration;
 
 use seawall_arm64::SynchronousErrorType;
 
-use crate::sea::memory_error::{ConsumerMode, ErrorReport, MemoryError};
+use crate::sea::memory_error::{ConsumerMode, ErrorReport, MemoryError, SignalCode};
 
 /// What to do with memory errors. Policy is data; nothing is asked while a vCPU waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,6 +20,8 @@ pub struct MemoryFailurePolicy {
     pub threshold: Option<Threshold>,
     /// How often the guest's kernel may get the same abort in a row (same page, same instruction) before the VM stops.
     pub same_fault_limit: u32,
+    /// How long an access whose abort is deferred may run again before it gets the abort; 0 is never.
+    pub defer: Duration,
 }
 
 /// What to do when a guest has lost many pages.
@@ -81,6 +84,12 @@ pub enum FailureAction {
     Pause,
     /// Stop the virtual machine.
     Stop,
+    /// Let the access run again without an abort, for a while.
+    Defer,
+    /// Let the access run again: the page was replaced.
+    Resume,
+    /// Nothing: nobody needs the page yet.
+    Ignore,
 }
 
 /// What came before a memory error, as far as the verdict depends on it.
@@ -116,6 +125,12 @@ pub enum VerdictReason {
     NoErrorType,
     /// The host's kernel had lost the page before the guest needed it, so that nothing was consumed.
     Signal,
+    /// The page is out of the guest's reach; nothing was consumed.
+    Quarantined,
+    /// Nobody needs the page yet.
+    InAdvance,
+    /// A copy of our own met the error, and ended there.
+    OwnCopy,
     /// The kernel reported something that is no abort.
     NoAbort,
     /// The guest's kernel got this abort again and again.
@@ -127,6 +142,11 @@ pub enum VerdictReason {
     Decided,
     /// The abort waited while the VM was paused.
     Resumed {
+        /// The number of the event that said so.
+        failure: u64,
+    },
+    /// The access of an earlier failure ran again, for a while.
+    Deferred {
         /// The number of the event that said so.
         failure: u64,
     },
@@ -147,6 +167,11 @@ impl fmt::Display for VerdictReason {
             Self::Signal => {
                 f.write_str("the host had lost the page before the guest needed it; nothing was consumed")
             }
+            Self::Quarantined => f.write_str(
+                "the page is in quarantine: the access did not reach it, and nothing was consumed",
+            ),
+            Self::InAdvance => f.write_str("nobody has needed the page yet"),
+            Self::OwnCopy => f.write_str("a copy of guest memory by Seawall met the error and ended there"),
             Self::NoAbort => f.write_str("the reported exception class is no abort"),
             Self::SameFault { injections } => {
                 write!(
@@ -157,6 +182,9 @@ impl fmt::Display for VerdictReason {
             Self::Decided => f.write_str("the owner decided"),
             Self::Resumed { failure } => {
                 write!(f, "the abort of event {failure} waited while the VM was paused")
+            }
+            Self::Deferred { failure } => {
+                write!(f, "the access of event {failure} ran again without an abort")
             }
             Self::Threshold { distinct_pages } => {
                 write!(f, "the guest has lost {distinct_pages} different pages")
@@ -185,7 +213,8 @@ pub fn decide(error: &MemoryError, history: &History, policy: &MemoryFailurePoli
         };
     }
     // A user process that survives its signal may touch the page for ever: that is its own time it wastes.
-    if error.consumer.mode() == ConsumerMode::Kernel && history.same_fault >= policy.same_fault_limit {
+    let by_kernel = error.consumer.map(|consumer| consumer.mode()) == Some(ConsumerMode::Kernel);
+    if by_kernel && history.same_fault >= policy.same_fault_limit {
         let reason = VerdictReason::SameFault {
             injections: history.same_fault,
         };
@@ -199,6 +228,9 @@ pub fn decide(error: &MemoryError, history: &History, policy: &MemoryFailurePoli
         Some(ThresholdAction::Stop) => return verdict(FailureAction::Stop, too_many),
         Some(ThresholdAction::Report) | None => {}
     }
+    if error.vcpu.is_none() {
+        return verdict(FailureAction::Ignore, reason);
+    }
     match policy.recoverable {
         RecoverablePolicy::Inject => verdict(FailureAction::Inject, reason),
         RecoverablePolicy::Pause => verdict(FailureAction::Pause, reason),
@@ -208,7 +240,17 @@ pub fn decide(error: &MemoryError, history: &History, policy: &MemoryFailurePoli
 
 fn severity(error: &MemoryError) -> (Severity, VerdictReason) {
     match (error.report, error.abort()) {
-        (ErrorReport::Signal { .. }, _) => (Severity::Recoverable, VerdictReason::Signal),
+        (ErrorReport::Signal { code, .. }, _) => {
+            let reason = match (code, error.vcpu) {
+                (SignalCode::ActionOptional, _) => VerdictReason::InAdvance,
+                (_, None) => VerdictReason::OwnCopy,
+                (_, Some(_)) => VerdictReason::Signal,
+            };
+            (Severity::Recoverable, reason)
+        }
+        (ErrorReport::MemoryFault, _) => (Severity::Recoverable, VerdictReason::Signal),
+        (ErrorReport::Hole { .. }, _) => (Severity::Recoverable, VerdictReason::Quarantined),
+        (ErrorReport::Owner, _) => (Severity::Recoverable, VerdictReason::InAdvance),
         (ErrorReport::Sea { .. }, None) => (Severity::Fatal, VerdictReason::NoAbort),
         (ErrorReport::Sea { .. }, Some(abort)) => match abort.set {
             None => (Severity::Recoverable, VerdictReason::NoErrorType),

@@ -183,9 +183,10 @@ impl VcpuBackend for SimulatedVcpu {
                     len: 1,
                 });
             }
-            // Nothing was done about the abort, so the access runs again and aborts again.
+            // Nothing was done about the abort, so the access runs again and aborts again, unless it finds good memory now.
             if let Some(abort) = self.unresolved
                 && self.get(RegId::PC) == abort.pc.bits()
+                && !self.quarantine.is_replaced(abort.gpa)
             {
                 return Ok(self.abort(abort));
             }

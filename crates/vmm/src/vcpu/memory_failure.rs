@@ -4,22 +4,22 @@
 //! rest goes on; then the verdict, the plan, the injection; the event last, because it tells what was done.
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::Instant;
 
 use seawall_arm64::{AbortKind, Esr, Gpa, Gva, Pstate};
-use seawall_kvm::{KvmError, MemoryErrorSignal, RegId, SeaExit};
+use seawall_kvm::{KvmError, MemoryErrorSignal, RegId, SeaExit, VcpuEntry};
 
 use crate::backend::VcpuBackend;
+use crate::containment::{Assessment, signal_code};
 use crate::error::VmError;
-use crate::event::{
-    DecidedBy, EventKind, Injection, InjectionMethod, MemoryFailure, QuarantineMethod, QuarantineReport,
-};
+use crate::event::{DecidedBy, EventKind, Injection, InjectionMethod, MemoryFailure};
 use crate::memory_layout::{PAGE_SIZE, RAM_BASE};
 use crate::sea::{
-    self, AbortRequest, Access, BARE_DATA_ABORT, Consumer, Decision, ErrorReport, FailureAction,
-    FailureSource, Fidelity, Granule, History, LedgerTotals, MemoryError, PageHit, PageState, VerdictReason,
+    self, AbortRequest, Access, BARE_DATA_ABORT, Consumer, Decision, ErrorReport, FailureAction, Fidelity,
+    MemoryError, VerdictReason,
 };
 use crate::vcpu::apply::{inject, inject_serror};
+use crate::vcpu::deferral::Deferral;
 use crate::vcpu::mailbox::Mailbox;
 use crate::vcpu::question::Asked;
 use crate::vcpu::run_loop::{Decisions, LastExit, ParkReason, RunContext, VcpuPosition};
@@ -32,6 +32,29 @@ pub(super) struct Streak {
     injections: u32,
 }
 
+/// ISS.WnR: a write.
+pub(super) const ISS_WNR: u64 = 1 << 6;
+
+/// The syndrome of an access of which nothing is known but its direction.
+pub(super) const fn bare_abort(write: bool) -> Esr {
+    Esr::from_bits(BARE_DATA_ABORT.bits() | if write { ISS_WNR } else { 0 })
+}
+
+/// The access behind a report, as far as an abort depends on it.
+const fn access(report: ErrorReport) -> Access {
+    match report {
+        ErrorReport::Sea { esr, gva } => Access { esr, gva },
+        ErrorReport::Hole { write } => Access {
+            esr: bare_abort(write),
+            gva: None,
+        },
+        ErrorReport::Signal { .. } | ErrorReport::MemoryFault | ErrorReport::Owner => Access {
+            esr: BARE_DATA_ABORT,
+            gva: None,
+        },
+    }
+}
+
 impl VcpuPosition {
     /// `KVM_EXIT_ARM_SEA`.
     pub(super) fn sea(
@@ -42,10 +65,6 @@ impl VcpuPosition {
         context: &RunContext,
         mailbox: &Arc<Mailbox>,
     ) -> Option<ParkReason> {
-        self.last_exit = LastExit::Access(Access {
-            esr: sea.esr,
-            gva: sea.gva,
-        });
         let report = ErrorReport::Sea {
             esr: sea.esr,
             gva: sea.gva,
@@ -62,16 +81,16 @@ impl VcpuPosition {
         context: &RunContext,
         mailbox: &Arc<Mailbox>,
     ) -> Option<ParkReason> {
-        self.last_exit = LastExit::Access(Access {
-            esr: BARE_DATA_ABORT,
-            gva: None,
-        });
-        let report = ErrorReport::Signal { lsb: signal.lsb };
+        let report = ErrorReport::Signal {
+            code: signal_code(signal.code),
+            lsb: signal.lsb,
+        };
         let gpa = Gpa::from_bits(RAM_BASE + signal.offset);
         self.memory_failure(index, report, Some(gpa), vcpu, context, mailbox)
     }
 
-    fn memory_failure(
+    /// A memory error that an access of this vCPU met.
+    pub(super) fn memory_failure(
         &mut self,
         index: u32,
         report: ErrorReport,
@@ -80,53 +99,40 @@ impl VcpuPosition {
         context: &RunContext,
         mailbox: &Arc<Mailbox>,
     ) -> Option<ParkReason> {
+        self.last_exit = LastExit::Access(access(report));
+        // Whatever is done about it, the access is not completed: after MMIO the kernel would, with bytes of nobody's.
+        self.entry = VcpuEntry::Retry;
         let consumer = match consumer(vcpu) {
             Ok(consumer) => consumer,
             Err(error) => return Some(ParkReason::Failed(error.into())),
         };
         let error = MemoryError {
-            vcpu: index,
+            vcpu: Some(index),
             report,
             gpa,
-            consumer,
+            consumer: Some(consumer),
         };
-        let recorded = record(context, &error);
-        let quarantine = quarantine(context, &recorded);
-        let page = recorded.hit.map(|hit| match quarantine {
-            Some(_) => hit.in_state(PageState::Quarantined),
-            None => hit,
-        });
-
+        if let Some(deferral) = self.deferral.take() {
+            if deferral.is_of(&error) {
+                return self.defer_again(index, deferral, vcpu, context);
+            }
+            deferral.tell_retired(context);
+        }
         let streak = self.streak(&error);
-        let history = History {
-            distinct_pages: recorded.totals.distinct_pages,
-            first: page.is_some_and(|hit| hit.first),
-            same_fault: streak.injections,
-        };
-        let verdict = sea::decide(&error, &history, &context.policy);
-        let mut failure = MemoryFailure {
-            backend: context.backend,
-            source: recorded.source,
-            error,
-            severity: verdict.severity,
-            page,
-            action: verdict.action,
-            decided_by: DecidedBy::Policy,
-            reason: verdict.reason,
-            recursive: streak.injections > 0,
-            quarantine,
-            injection: None,
-            ledger: recorded.totals,
-        };
+        let Assessment {
+            mut failure,
+            threshold,
+        } = context.assess(error, streak.injections);
+        let totals = failure.ledger;
         let mut must_park = false;
-        let (reason, seq) = match context.questions_about(recorded.source) {
+        let (reason, seq) = match context.questions_about(failure.source) {
             None => {
-                let reason = self.carry_out(index, &mut failure, None, vcpu);
+                let reason = self.carry_out(index, &mut failure, None, vcpu, context);
                 let told = EventKind::MemoryFailure(Box::new(failure.clone()));
                 // Held, so that whoever reads the event finds the failure among those that wait.
                 let mut pending = context.pending();
                 let seq = context.outbox.push(told);
-                if failure.injection.is_none() {
+                if failure.waits() {
                     pending.insert(seq, failure.clone());
                 }
                 (reason, seq)
@@ -141,27 +147,27 @@ impl VcpuPosition {
                 };
                 let kind;
                 (kind, must_park) = asked.decide(&mut failure, vcpu, context, mailbox);
-                let reason = self.carry_out(index, &mut failure, kind, vcpu);
+                let reason = self.carry_out(index, &mut failure, kind, vcpu, context);
                 let told = EventKind::MemoryFailure(Box::new(failure.clone()));
-                if failure.injection.is_none() {
+                if failure.waits() {
                     context.pending().insert(seq, failure.clone());
                 }
                 context.outbox.push_reserved(seq, told);
                 (reason, seq)
             }
         };
-        if let Some(threshold) = verdict.threshold {
-            let distinct_pages = recorded.totals.distinct_pages;
-            let action = threshold.action;
-            context.outbox.push(EventKind::PoisonThresholdReached {
-                distinct_pages,
-                action,
-            });
-        }
-        if failure.injection.is_none() {
-            self.pending = Some(PendingFailure { seq, failure });
-        }
+        context.tell_threshold(threshold, totals);
+        self.keep(seq, failure);
         reason.or(must_park.then_some(ParkReason::Requested))
+    }
+
+    /// Keeps a failure that is not settled yet.
+    fn keep(&mut self, seq: u64, failure: MemoryFailure) {
+        if failure.waits() {
+            self.pending = Some(PendingFailure { seq, failure });
+        } else if failure.action == FailureAction::Defer {
+            self.deferral = Some(Deferral::new(seq, failure, Instant::now()));
+        }
     }
 
     /// Does what was decided, on this thread. `None`: the vCPU runs on.
@@ -171,12 +177,17 @@ impl VcpuPosition {
         failure: &mut MemoryFailure,
         kind: Option<AbortKind>,
         vcpu: &mut dyn VcpuBackend,
+        context: &RunContext,
     ) -> Option<ParkReason> {
+        if failure.action == FailureAction::Defer && context.policy.defer.is_zero() {
+            failure.action = FailureAction::Inject;
+        }
         let injection = match failure.action {
             FailureAction::Inject => self.inject_for(&failure.error, kind, vcpu),
             FailureAction::InjectSError(iss) => Ok(inject_serror(vcpu, iss)),
             FailureAction::Pause => return Some(ParkReason::MemoryErrorPauses),
             FailureAction::Stop => return Some(ParkReason::PolicyStops),
+            FailureAction::Defer | FailureAction::Resume | FailureAction::Ignore => return None,
         };
         match injection {
             Err(error) => Some(ParkReason::Failed(error.into())),
@@ -189,10 +200,29 @@ impl VcpuPosition {
         }
     }
 
+    /// Lets a deferred access run again, or injects its abort if the time is over.
+    fn defer_again(
+        &mut self,
+        index: u32,
+        mut deferral: Deferral,
+        vcpu: &mut dyn VcpuBackend,
+        context: &RunContext,
+    ) -> Option<ParkReason> {
+        if deferral.retry(context.policy.defer) {
+            self.deferral = Some(deferral);
+            return None;
+        }
+        let mut failure = deferral.over();
+        let reason = self.carry_out(index, &mut failure, None, vcpu, context);
+        context.outbox.push(EventKind::MemoryFailure(Box::new(failure)));
+        reason
+    }
+
     /// The row of aborts that this error would go on with.
     /// Without a page there is none: a copy routine meets many pages at one instruction.
     fn streak(&self, error: &MemoryError) -> Streak {
-        let (pc, page) = (error.consumer.pc, error.gpa.map(|gpa| gpa.page(PAGE_SIZE)));
+        let pc = error.consumer.map_or(Gva::from_bits(0), |consumer| consumer.pc);
+        let page = error.gpa.map(|gpa| gpa.page(PAGE_SIZE));
         match self.streak {
             Some(streak) if page.is_some() && (streak.pc, streak.page) == (pc, page) => streak,
             _ => Streak {
@@ -211,19 +241,24 @@ impl VcpuPosition {
     ) -> Result<Injection, KvmError> {
         // Not the consumer's: while the VM was paused somebody may have written the registers.
         let interrupted = Pstate::from_bits(vcpu.get_register(RegId::PSTATE)?);
-        let access = Access {
-            esr: error.esr().unwrap_or(BARE_DATA_ABORT),
-            gva: error.gva(),
-        };
+        let access = access(error.report);
         let plan = match (kind, error.report) {
             (Some(kind), _) => sea::plan_request(&AbortRequest::of_kind(kind), Some(access), interrupted),
-            (None, ErrorReport::Sea { .. }) => sea::plan(access, interrupted, Fidelity::Restored),
-            // A signal carries no syndrome: what the kernel knows of the access is better than what we do.
-            (None, ErrorReport::Signal { .. }) => sea::plan(access, interrupted, Fidelity::Kvm),
+            (None, ErrorReport::Sea { .. } | ErrorReport::Hole { .. }) => {
+                sea::plan(access, interrupted, Fidelity::Restored)
+            }
+            // There is no syndrome: what the kernel knows of the access is better than what we do.
+            (None, ErrorReport::Signal { .. } | ErrorReport::MemoryFault | ErrorReport::Owner) => {
+                sea::plan(access, interrupted, Fidelity::Kvm)
+            }
         };
         let mut injection = inject(vcpu, &plan);
-        if kind.is_none() && error.esr().is_none() && injection.error.is_none() {
-            injection = make_fetch_abort(vcpu, injection, error.consumer.pc)?;
+        let by_signal = !matches!(error.report, ErrorReport::Sea { .. } | ErrorReport::Hole { .. });
+        if let Some(consumer) = error.consumer.filter(|_| by_signal)
+            && kind.is_none()
+            && injection.error.is_none()
+        {
+            injection = make_fetch_abort(vcpu, injection, consumer.pc)?;
         }
         let streak = self.streak(error);
         let injections = streak.injections.saturating_add(1);
@@ -252,9 +287,14 @@ impl VcpuPosition {
         if decision.is_some() {
             failure.decided_by = DecidedBy::Decide;
         }
-        let reason = self.carry_out(index, &mut failure, kind, vcpu);
+        let reason = self.carry_out(index, &mut failure, kind, vcpu, context);
         context.pending().remove(&seq);
-        context.outbox.push(EventKind::MemoryFailure(Box::new(failure)));
+        let told = context
+            .outbox
+            .push(EventKind::MemoryFailure(Box::new(failure.clone())));
+        if failure.action == FailureAction::Defer {
+            self.keep(told, failure);
+        }
         reason
     }
 }
@@ -288,54 +328,6 @@ pub(super) struct PendingFailure {
     /// The number of its event.
     pub(super) seq: u64,
     pub(super) failure: MemoryFailure,
-}
-
-/// What the ledger said of an error.
-struct Recorded {
-    source: FailureSource,
-    hit: Option<PageHit>,
-    totals: LedgerTotals,
-}
-
-fn record(context: &RunContext, error: &MemoryError) -> Recorded {
-    let mut ledger = context.ledger();
-    let known = error.gpa.and_then(|gpa| ledger.lost(gpa.bits(), 1).copied());
-    let (source, granule) = match (error.report, known) {
-        (ErrorReport::Sea { .. }, _) => (FailureSource::Sea, context.granule),
-        (ErrorReport::Signal { .. }, Some(page)) if page.state == PageState::Quarantined => {
-            (FailureSource::QuarantinedPage, Granule::from_bytes(page.size))
-        }
-        (ErrorReport::Signal { lsb }, _) => (FailureSource::SigbusAr, Granule::from_lsb(lsb)),
-    };
-    let hit = ledger.record(error.gpa, granule, source, SystemTime::now());
-    Recorded {
-        source,
-        hit,
-        totals: ledger.totals(),
-    }
-}
-
-/// Takes a page out of everybody's reach, once. What the event says of it, where it is.
-fn quarantine(context: &RunContext, recorded: &Recorded) -> Option<QuarantineReport> {
-    let page = recorded.hit?.page;
-    if !context.policy.quarantine {
-        return None;
-    }
-    let method = match (recorded.source, page.state) {
-        (FailureSource::QuarantinedPage, _) | (_, PageState::Quarantined) => context.quarantine.method(),
-        // The host's kernel has taken the page away already.
-        (FailureSource::SigbusAr, _) => QuarantineMethod::Hwpoison,
-        (FailureSource::Sea, _) => {
-            // A page that cannot be taken stays where it is: whoever touches it consumes the error again, and is told.
-            let offset = page.gpa.bits().checked_sub(RAM_BASE)?;
-            context.quarantine.take(offset, page.size).ok()?
-        }
-    };
-    context.ledger().set_state(page.gpa, PageState::Quarantined);
-    Some(QuarantineReport {
-        method,
-        granule: page.size,
-    })
 }
 
 fn consumer(vcpu: &mut dyn VcpuBackend) -> Result<Consumer, KvmError> {

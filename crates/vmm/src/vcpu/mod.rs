@@ -8,12 +8,15 @@
 //! ```
 
 mod apply;
+mod deferral;
+mod guest_gate;
 mod mailbox;
 mod memory_failure;
 mod question;
 mod run_loop;
 mod thread;
 
+pub(crate) use guest_gate::{GuestGate, Stuck};
 pub(crate) use mailbox::{VcpuCommand, Whereabouts};
 pub(crate) use question::Questions;
 pub use question::{Answer, AnswerOutcome, Ask, FallbackReason};

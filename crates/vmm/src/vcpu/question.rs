@@ -164,7 +164,9 @@ impl Asked<'_> {
         self.questions.close(self.seq, asked, expired);
         let must_park = mailbox.end_ask();
         let (reason, error) = match answer {
-            Answer::Decision(decision) if decision.allowed(failure.severity) => {
+            Answer::Decision(decision)
+                if decision.allowed(failure.severity, context.page_state(failure.error.gpa)) =>
+            {
                 let (action, kind) = decision.action();
                 failure.action = action;
                 failure.decided_by = DecidedBy::Decide;
@@ -172,10 +174,10 @@ impl Asked<'_> {
                 return (kind, must_park);
             }
             Answer::Decision(decision) => {
-                let error = format!(
-                    "{decision:?} must not be done to an error that is {:?}",
-                    failure.severity
-                );
+                let error = match decision {
+                    Decision::Resume => "resume, without replacePage() for the page".to_owned(),
+                    _ => format!("{decision:?}, for an error that is {:?}", failure.severity),
+                };
                 (FallbackReason::Invalid, Some(error))
             }
             Answer::Failed(reason, error) => (reason, (!error.is_empty()).then_some(error)),

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 
-use seawall_arm64::{AbortKind, Esr, Gpa, Pstate};
-use seawall_kvm::{RegId, SystemEventKind, VcpuEntry, VcpuExit};
+use seawall_arm64::{AbortKind, Gpa, Pstate};
+use seawall_kvm::{Errno, KvmError, RegId, SystemEventKind, VcpuEntry, VcpuExit};
 
 use crate::backend::{PageQuarantine, VcpuBackend};
 use crate::devices::Bus;
@@ -12,12 +12,14 @@ use crate::error::{UnhandledExit, VmError};
 use crate::event::{AccessKind, EventKind, Injection, MemoryFailure, Outbox, UnclaimedAccess};
 use crate::options::{BackendKind, UnclaimedAccessPolicy};
 use crate::sea::{
-    self, AbortRequest, Access, BARE_DATA_ABORT, Decision, FailureSource, Fidelity, Granule, Ledger,
+    self, AbortRequest, Access, Decision, ErrorReport, FailureSource, Fidelity, Granule, Ledger,
     MemoryFailurePolicy,
 };
 use crate::vcpu::apply::{inject, inject_serror};
+use crate::vcpu::deferral::Deferral;
+use crate::vcpu::guest_gate::GuestGate;
 use crate::vcpu::mailbox::Mailbox;
-use crate::vcpu::memory_failure::{PendingFailure, Streak};
+use crate::vcpu::memory_failure::{ISS_WNR, PendingFailure, Streak, bare_abort};
 use crate::vcpu::question::Questions;
 use crate::vm::Message;
 
@@ -29,6 +31,7 @@ pub(crate) struct RunContext {
     pub(crate) unclaimed: UnclaimedAccessPolicy,
     pub(crate) bus: Bus,
     pub(crate) ledger: Mutex<Ledger>,
+    pub(crate) gate: Arc<GuestGate>,
     pub(crate) quarantine: Box<dyn PageQuarantine>,
     /// What a lost page takes with it where nobody says more: the host's page size.
     pub(crate) granule: Granule,
@@ -86,12 +89,14 @@ pub(crate) enum ParkReason {
 #[derive(Debug, Default)]
 pub(crate) struct VcpuPosition {
     /// What goes into the next run.
-    entry: VcpuEntry,
+    pub(super) entry: VcpuEntry,
     /// The error whose abort was neither injected nor decided otherwise.
     pub(super) pending: Option<PendingFailure>,
     pub(super) last_exit: LastExit,
     /// The aborts injected last: the same instruction and page again means that the handler did not help.
     pub(super) streak: Option<Streak>,
+    /// The access that runs again without an abort.
+    pub(super) deferral: Option<Deferral>,
 }
 
 /// What matters of a vCPU's last exit to whoever wants to inject by hand.
@@ -119,17 +124,47 @@ impl VcpuPosition {
         if let Some(reason) = self.settle_pending(index, vcpu, context, decisions) {
             return reason;
         }
+        let mut faults = 0;
         loop {
             // From here on the last exit is history, also where no other follows it.
             self.last_exit = LastExit::None;
-            let exit = match vcpu.run(std::mem::take(&mut self.entry)) {
+            context.gate.enter(index);
+            let exit = vcpu.run(std::mem::take(&mut self.entry));
+            context.gate.leave(index);
+            let exit = match exit {
                 Ok(exit) => exit,
+                // A page that another thread takes out of reach at this moment is neither there nor marked yet.
+                Err(error) if is_fault(&error) && faults < FAULTS => {
+                    faults += 1;
+                    VcpuExit::Interrupted
+                }
                 Err(error) => return ParkReason::Failed(error.into()),
             };
+            if exit != VcpuExit::Interrupted {
+                faults = 0;
+            }
+            if let Err(error) = self.look_after_deferral(vcpu, context) {
+                return ParkReason::Failed(error.into());
+            }
             if let Some(reason) = self.handle(index, exit, vcpu, context, mailbox) {
                 return reason;
             }
         }
+    }
+
+    /// Ends a deferral whose vCPU has gone on.
+    fn look_after_deferral(
+        &mut self,
+        vcpu: &mut dyn VcpuBackend,
+        context: &RunContext,
+    ) -> Result<(), KvmError> {
+        if self.deferral.is_some() {
+            let pc = vcpu.get_register(RegId::PC)?;
+            if let Some(deferral) = self.deferral.take_if(|deferral| deferral.is_behind(pc)) {
+                deferral.tell_retired(context);
+            }
+        }
+        Ok(())
     }
 
     fn handle(
@@ -144,7 +179,7 @@ impl VcpuPosition {
             VcpuExit::MmioWrite { gpa, data, len } => {
                 match context.bus.write(gpa.bits(), &data[..usize::from(len)]) {
                     Some(()) => None,
-                    None => self.unclaimed(index, AccessKind::Mmio, gpa, true, vcpu, context),
+                    None => self.unclaimed(index, AccessKind::Mmio, gpa, true, vcpu, context, mailbox),
                 }
             }
             VcpuExit::MmioRead { gpa, len } => match context.bus.read(gpa.bits(), len) {
@@ -152,7 +187,7 @@ impl VcpuPosition {
                     self.entry = VcpuEntry::MmioRead(data);
                     None
                 }
-                None => self.unclaimed(index, AccessKind::Mmio, gpa, false, vcpu, context),
+                None => self.unclaimed(index, AccessKind::Mmio, gpa, false, vcpu, context, mailbox),
             },
             VcpuExit::ArmSea(sea) => self.sea(index, sea, vcpu, context, mailbox),
             VcpuExit::MemoryErrorSignal(signal) => self.signal(index, signal, vcpu, context, mailbox),
@@ -163,6 +198,7 @@ impl VcpuPosition {
                 esr_iss & ISS_WNR != 0,
                 vcpu,
                 context,
+                mailbox,
             ),
             VcpuExit::Ldst64b { gpa, esr_iss } => self.unclaimed(
                 index,
@@ -171,6 +207,7 @@ impl VcpuPosition {
                 esr_iss & ISS_WNR != 0,
                 vcpu,
                 context,
+                mailbox,
             ),
             VcpuExit::Interrupted => mailbox.park_requested().then_some(ParkReason::Requested),
             VcpuExit::SystemEvent { kind, .. } => {
@@ -179,6 +216,11 @@ impl VcpuPosition {
                     SystemEventKind::Other(kind) => unhandled(index, UnhandledExit::SystemEvent { kind }),
                     kind => ParkReason::SystemEvent(kind),
                 })
+            }
+            VcpuExit::MemoryFault { gpa, errno, .. }
+                if errno == Errno::HWPOISON || context.ledger().lost(gpa.bits(), 1).is_some() =>
+            {
+                self.memory_failure(index, ErrorReport::MemoryFault, Some(gpa), vcpu, context, mailbox)
             }
             VcpuExit::MemoryFault { gpa, size, errno, .. } => Some(unhandled(
                 index,
@@ -207,7 +249,12 @@ impl VcpuPosition {
         }
     }
 
-    /// An access to where nothing is: told, and treated as the policy says.
+    /// An access to where nothing is: told, and treated as the policy says. Where memory was until its page was lost, it is
+    /// a memory error.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "an exit, whose it is, and what it is handled with"
+    )]
     fn unclaimed(
         &mut self,
         index: u32,
@@ -216,9 +263,16 @@ impl VcpuPosition {
         write: bool,
         vcpu: &mut dyn VcpuBackend,
         context: &RunContext,
+        mailbox: &Arc<Mailbox>,
     ) -> Option<ParkReason> {
-        let esr = Esr::from_bits(BARE_DATA_ABORT.bits() | if write { ISS_WNR } else { 0 });
+        if context.ledger().lost(gpa.bits(), 1).is_some() {
+            let report = ErrorReport::Hole { write };
+            return self.memory_failure(index, report, Some(gpa), vcpu, context, mailbox);
+        }
+        let esr = bare_abort(write);
         let access = Access { esr, gva: None };
+        // Nobody answers a load; only where the policy says so below.
+        self.entry = VcpuEntry::Retry;
         self.last_exit = LastExit::Access(access);
         let action = match (context.unclaimed, kind) {
             (UnclaimedAccessPolicy::ReadZero, AccessKind::Nisv | AccessKind::Ldst64b) => {
@@ -303,14 +357,20 @@ impl VcpuPosition {
     fn settled_by_hand(&mut self, context: &RunContext) {
         // One exception at a time: the guest has to take this one first.
         self.last_exit = LastExit::Other("an injection");
+        self.deferral = None;
         if let Some(pending) = self.pending.take() {
             context.pending().remove(&pending.seq);
         }
     }
 }
 
-/// ISS.WnR: a write.
-const ISS_WNR: u64 = 1 << 6;
+/// How often in a row a run may fail for want of a page before that is an error.
+const FAULTS: u32 = 3;
+
+/// Whether a run failed because a page was not there, with nothing said about it.
+fn is_fault(error: &KvmError) -> bool {
+    error.syscall() == Some("KVM_RUN") && error.errno() == Some(Errno::FAULT)
+}
 
 fn unhandled(vcpu: u32, exit: UnhandledExit) -> ParkReason {
     ParkReason::Failed(VmError::UnhandledExit { vcpu, exit })

@@ -9,9 +9,9 @@ use crate::error::VmError;
 use crate::event::EventKind;
 use crate::sea::Decision;
 use crate::vcpu::{Decisions, ParkReason, VcpuCommand, VcpuThread, Whereabouts};
-use crate::vm::Shared;
 use crate::vm::message::{Message, Reply};
 use crate::vm::state::{ClosedVm, ExitReason, VmExit, VmState};
+use crate::vm::{Shared, lost_page};
 
 /// How long the control thread waits for a vCPU.
 #[derive(Debug, Clone, Copy)]
@@ -32,8 +32,8 @@ impl Limits {
 /// The owner of a virtual machine's state.
 pub(super) struct Control {
     vcpus: Vec<VcpuThread>,
-    vm: Option<VmFd>,
-    shared: Arc<Shared>,
+    vm: Option<Arc<VmFd>>,
+    pub(super) shared: Arc<Shared>,
     limits: Limits,
     /// Per vCPU, whether it is in the guest or on its way to park.
     running: Vec<bool>,
@@ -52,13 +52,18 @@ struct Goal {
     next_kick: Instant,
 }
 
-enum Destination {
+pub(super) enum Destination {
     Paused,
     Ended(VmExit),
 }
 
 impl Control {
-    pub(super) fn new(vcpus: Vec<VcpuThread>, vm: Option<VmFd>, shared: Arc<Shared>, limits: Limits) -> Self {
+    pub(super) fn new(
+        vcpus: Vec<VcpuThread>,
+        vm: Option<Arc<VmFd>>,
+        shared: Arc<Shared>,
+        limits: Limits,
+    ) -> Self {
         Self {
             running: vec![false; vcpus.len()],
             vcpus,
@@ -97,7 +102,7 @@ impl Control {
         }
     }
 
-    fn state(&self) -> VmState {
+    pub(super) fn state(&self) -> VmState {
         self.shared.state.get()
     }
 
@@ -133,6 +138,10 @@ impl Control {
                 self.close_replies.push(reply);
                 self.stop();
             }
+            // What could not be done is in the event.
+            Message::Lost { gpa, report } => drop(self.lost(gpa, report)),
+            Message::ReportPoison { gpa, len, reply } => reply(self.report_poison(gpa, len)),
+            Message::ReplacePage { gpa, reply } => reply(self.replace_page(gpa)),
             Message::Vcpu {
                 vcpu,
                 operation,
@@ -158,7 +167,7 @@ impl Control {
         }
         for (seq, failure) in pending.iter() {
             let decision = decisions.get(seq).copied().unwrap_or(Decision::Inject(None));
-            if !decision.allowed(failure.severity) {
+            if !decision.allowed(failure.severity, held.context.page_state(failure.error.gpa)) {
                 return Err(VmError::DecisionNotAllowed { failure: *seq });
             }
         }
@@ -226,7 +235,7 @@ impl Control {
     }
 
     /// Sets the destination, unless a more final one is set already, and gets every vCPU out of the guest.
-    fn aim(&mut self, destination: Destination) {
+    pub(super) fn aim(&mut self, destination: Destination) {
         match (&self.goal, &destination) {
             (
                 Some(Goal {
@@ -437,17 +446,17 @@ impl Control {
             .write()
             .unwrap_or_else(PoisonError::into_inner)
             .take();
-        let unretired_host_pages = resources
-            .as_ref()
-            .map_or(0, |held| held.context.ledger().totals().distinct_pages);
-        if living > 0 {
-            // The kernel still has the addresses of guest memory, so it stays for as long as the process.
-            std::mem::forget(resources);
-        } else {
-            // Before the answer, which says that it was done.
-            drop(resources);
-        }
-        let closed = ClosedVm { unretired_host_pages };
+        let closed = match resources {
+            None => ClosedVm::default(),
+            Some(held) if living > 0 => {
+                let unretired_host_pages = held.context.ledger().totals().distinct_pages;
+                // The kernel still has the addresses of guest memory, so it stays for as long as the process.
+                std::mem::forget(held);
+                ClosedVm { unretired_host_pages }
+            }
+            // Given back before the answer, which says that it was done.
+            Some(held) => lost_page::retire(&held.context),
+        };
         let from = self.state();
         self.shared.state.set_closed(closed);
         self.shared.outbox.push(EventKind::StateChanged {

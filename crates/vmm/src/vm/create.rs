@@ -2,15 +2,18 @@
 
 use std::sync::{Arc, Mutex, RwLock, mpsc};
 
-use seawall_kvm::GuestMemory;
+use seawall_arm64::Gpa;
+use seawall_kvm::{GuestMemory, MemoryErrorSignal, MemoryErrorWatch, host_page_size};
 
 use crate::backend;
 use crate::boot;
+use crate::containment::signal_code;
 use crate::devices::Bus;
 use crate::error::VmError;
 use crate::event::{Outbox, Wake};
+use crate::memory_layout::RAM_BASE;
 use crate::options::VmOptions;
-use crate::sea::Ledger;
+use crate::sea::{ErrorReport, Ledger};
 use crate::vcpu::{self, Ask, ParkReason, Questions, RunContext, VcpuThread};
 use crate::vm::control::{Control, Limits};
 use crate::vm::message::Message;
@@ -50,9 +53,10 @@ fn create(
 ) -> Result<(Control, Arc<Shared>), VmError> {
     options.validate()?;
     let size = usize::try_from(options.memory).map_err(|_| VmError::InvalidMemory {
+        page: host_page_size(),
         received: options.memory,
     })?;
-    let memory = Arc::new(GuestMemory::create(size)?);
+    let memory = Arc::new(GuestMemory::create(size, options.huge_page)?);
     let boot = boot::load(&options.boot, &memory)?;
     let machine = backend::create(options, &memory)?;
     let outbox = Arc::new(Outbox::new(wake));
@@ -62,6 +66,7 @@ fn create(
         unclaimed: options.unclaimed_access,
         bus: Bus::new(Arc::clone(&outbox)),
         ledger: Mutex::new(Ledger::default()),
+        gate: machine.gate,
         quarantine: machine.quarantine,
         granule: machine.granule,
         outbox: Arc::clone(&outbox),
@@ -69,6 +74,11 @@ fn create(
         control: sender.clone(),
         pending: Mutex::default(),
     });
+    let watch = match machine.vm {
+        Some(_) => Some(watch(&memory, sender.clone())?),
+        // Nothing of a simulated guest is lost for real.
+        None => None,
+    };
     let mut boot = Some(boot);
     let mut threads = Vec::new();
     let mut failure = None;
@@ -98,10 +108,30 @@ fn create(
     let shared = Arc::new(Shared {
         state: StateCell::new(),
         outbox,
-        resources: RwLock::new(Some(Resources { memory, context })),
+        resources: RwLock::new(Some(Resources {
+            _watch: watch,
+            memory,
+            context,
+        })),
     });
     let control = Control::new(threads, machine.vm, Arc::clone(&shared), Limits::DEFAULT);
     Ok((control, shared))
+}
+
+/// Has the control thread told of errors that the host finds before anybody needs the memory.
+fn watch(memory: &GuestMemory, control: mpsc::Sender<Message>) -> Result<MemoryErrorWatch, VmError> {
+    let tell = move |signal: MemoryErrorSignal| {
+        let lost = Message::Lost {
+            gpa: Gpa::from_bits(RAM_BASE + signal.offset),
+            report: ErrorReport::Signal {
+                code: signal_code(signal.code),
+                lsb: signal.lsb,
+            },
+        };
+        // The control thread is gone once the VM is closed.
+        drop(control.send(lost));
+    };
+    Ok(MemoryErrorWatch::new(memory, tell)?)
 }
 
 fn quit(threads: Vec<VcpuThread>) {

@@ -1,6 +1,9 @@
 //! What the control thread is told.
 
+use seawall_arm64::Gpa;
+
 use crate::error::VmError;
+use crate::sea::ErrorReport;
 use crate::vcpu::{Decisions, ParkReason, VcpuCommand};
 use crate::vm::state::{ClosedVm, VmExit};
 
@@ -22,6 +25,20 @@ pub(crate) enum Message {
     Stop(Reply<VmExit>),
     Wait(Reply<VmExit>),
     Close(Reply<ClosedVm>),
+    /// A page of guest RAM is lost, and no vCPU needed it.
+    Lost {
+        gpa: Gpa,
+        report: ErrorReport,
+    },
+    ReportPoison {
+        gpa: u64,
+        len: u64,
+        reply: Reply<()>,
+    },
+    ReplacePage {
+        gpa: u64,
+        reply: Reply<()>,
+    },
     /// Something to do on a vCPU that does not run.
     Vcpu {
         vcpu: u32,

@@ -12,6 +12,7 @@
 
 mod control;
 mod create;
+mod lost_page;
 mod message;
 mod state;
 
@@ -19,14 +20,15 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock, mpsc};
 use std::time::Duration;
 
-use seawall_arm64::AbortKind;
-use seawall_kvm::{Errno, GuestMemory, RegId};
+use seawall_arm64::{AbortKind, Gpa};
+use seawall_kvm::{Errno, GuestMemory, GuestMemoryError, MemoryErrorWatch, RegId};
 
+use crate::containment::signal_code;
 use crate::error::VmError;
 use crate::event::{Event, EventKind, Injection, MemoryFailure, Outbox, OutboxTotals, Wake};
-use crate::memory_layout;
+use crate::memory_layout::{self, RAM_BASE};
 use crate::options::VmOptions;
-use crate::sea::{AbortRequest, Decision, PoisonedPage};
+use crate::sea::{AbortRequest, Decision, ErrorReport, PoisonedPage};
 use crate::vcpu::{Answer, AnswerOutcome, Ask, RunContext, VcpuCommand};
 use state::StateCell;
 
@@ -54,6 +56,8 @@ struct Shared {
 
 #[derive(Debug)]
 struct Resources {
+    /// Before the memory, so that it goes first.
+    _watch: Option<MemoryErrorWatch>,
     memory: Arc<GuestMemory>,
     context: Arc<RunContext>,
 }
@@ -78,6 +82,7 @@ impl Vm {
     ///     name: None,
     ///     memory: 2 << 20,
     ///     vcpus: 1,
+    ///     huge_page: None,
     ///     backend: BackendOptions::Simulated(script),
     ///     boot: Boot::Flat { image: Image::Bytes(vec![0; 4]), load_address: None, entry: None },
     ///     arm_sea_to_user: true,
@@ -88,6 +93,7 @@ impl Vm {
     ///         quarantine: true,
     ///         threshold: None,
     ///         same_fault_limit: 3,
+    ///         defer: std::time::Duration::from_millis(200),
     ///     },
     ///     unclaimed_access: UnclaimedAccessPolicy::Abort,
     ///     decision_timeout: std::time::Duration::from_millis(100),
@@ -308,13 +314,13 @@ impl Vm {
     pub fn read_memory(&self, gpa: u64, len: usize) -> Result<Vec<u8>, VmError> {
         let memory = self.good_memory("memory.read()", gpa, len)?;
         // Checked before anything is allocated: a length of nonsense is an error, not the end of the process.
-        memory_layout::ram_offset(&memory, gpa, len)?;
+        let offset = memory_layout::ram_offset(&memory, gpa, len)?;
         let mut buffer = Vec::new();
         buffer
             .try_reserve_exact(len)
             .map_err(|_| VmError::NoMemory { len })?;
         buffer.resize(len, 0);
-        memory_layout::read(&memory, gpa, &mut buffer)?;
+        self.copied(gpa, memory.read(offset, &mut buffer))?;
         Ok(buffer)
     }
 
@@ -325,7 +331,26 @@ impl Vm {
     /// [`VmError::Closed`].
     pub fn write_memory(&self, gpa: u64, data: &[u8]) -> Result<(), VmError> {
         let memory = self.good_memory("memory.write()", gpa, data.len())?;
-        memory_layout::write(&memory, gpa, data)
+        let offset = memory_layout::ram_offset(&memory, gpa, data.len())?;
+        self.copied(gpa, memory.write(offset, data))
+    }
+
+    /// What came of a copy of guest RAM. A memory error that it met is one of the guest's.
+    fn copied(&self, gpa: u64, copied: Result<(), GuestMemoryError>) -> Result<(), VmError> {
+        if let Err(GuestMemoryError::Inaccessible {
+            offset,
+            error: Some(signal),
+        }) = copied
+        {
+            self.send(Message::Lost {
+                gpa: Gpa::from_bits(RAM_BASE + offset),
+                report: ErrorReport::Signal {
+                    code: signal_code(signal.code),
+                    lsb: signal.lsb,
+                },
+            });
+        }
+        copied.map_err(|error| memory_layout::inaccessible(error, gpa))
     }
 
     /// Guest RAM, if no byte of the range is on a lost page. One that is lost meanwhile ends the copy at its fix-up.
@@ -361,6 +386,20 @@ impl Vm {
         resources
             .as_ref()
             .map_or_else(Vec::new, |held| held.context.ledger().pages().copied().collect())
+    }
+
+    /// Says that pages of guest RAM are lost, before anybody needs them: whatever pages the range touches. They are out of
+    /// reach when the answer comes, and each is told by an event of its own. A page that is known to be lost is left as it
+    /// is.
+    pub fn report_poison(&self, gpa: u64, len: u64, reply: Reply<()>) {
+        let reply = answered("reportPoison()", reply);
+        self.send(Message::ReportPoison { gpa, len, reply });
+    }
+
+    /// Puts fresh zeroed memory in the place of the lost page around an address. What the guest had there is lost for good.
+    pub fn replace_page(&self, gpa: u64, reply: Reply<()>) {
+        let reply = answered("replacePage()", reply);
+        self.send(Message::ReplacePage { gpa, reply });
     }
 
     /// Hands input to the guest's console; returns how many bytes its UART took.

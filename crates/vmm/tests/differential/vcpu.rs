@@ -23,7 +23,7 @@ pub(crate) struct FreshVcpu {
 impl FreshVcpu {
     /// Creates one at EL1, with all its state set to what `random` says.
     pub(crate) fn new(mut random: Random) -> Result<Self, KvmError> {
-        let memory = Arc::new(GuestMemory::create(1 << 16)?);
+        let memory = Arc::new(GuestMemory::create(1 << 16, None)?);
         let vm = VmFd::create(VmConfig {
             arm_sea_to_user: true,
             arm_nisv_to_user: true,

@@ -47,6 +47,7 @@ pub(crate) const fn policy(
         quarantine: true,
         threshold: None,
         same_fault_limit: 3,
+        defer: Duration::from_millis(200),
     }
 }
 
@@ -85,6 +86,7 @@ pub(crate) fn options(policy: MemoryFailurePolicy, vcpus: Vec<Vec<Step>>) -> VmO
         id: "test".to_owned(),
         name: None,
         memory: 1 << 20,
+        huge_page: None,
         vcpus: u32::try_from(vcpus.len()).expect("a few"),
         backend: BackendOptions::Simulated(Script::new(vcpus).expect("playable")),
         boot: Boot::Flat {

@@ -189,7 +189,11 @@ fn one_failure(policy: MemoryFailurePolicy, esr: u64, expected: FailureAction) -
     let mut machine = Machine::started(policy, vec![guest([Step::Sea(abort(esr))])]);
     let failure = machine.failures(1).remove(0);
     machine.reaches(match expected {
-        FailureAction::Inject | FailureAction::InjectSError(_) => VmState::Running,
+        FailureAction::Inject
+        | FailureAction::InjectSError(_)
+        | FailureAction::Defer
+        | FailureAction::Resume
+        | FailureAction::Ignore => VmState::Running,
         FailureAction::Pause => VmState::Paused,
         FailureAction::Stop => VmState::Stopped,
     });
@@ -229,13 +233,14 @@ fn the_event_tells_who_consumed_what_where() {
     let failure = machine.failures(1).remove(0);
     assert_eq!(failure.backend, BackendKind::Simulated);
     assert_eq!(failure.source, FailureSource::Sea);
-    assert_eq!(failure.error.vcpu, 0);
+    assert_eq!(failure.error.vcpu, Some(0));
     assert_eq!(failure.error.esr(), Some(Esr::from_bits(DATA_ABORT)));
     assert_eq!(failure.error.gva(), Some(Gva::from_bits(FAR)));
     assert_eq!(failure.error.gpa, Some(Gpa::from_bits(PAGE)));
-    assert_eq!(failure.error.consumer.pc, Gva::from_bits(CONSUMER));
-    assert_eq!(failure.error.consumer.pstate, Pstate::from_bits(EL0T));
-    assert_eq!(failure.error.consumer.mode(), ConsumerMode::User);
+    let consumer = failure.error.consumer.expect("a vCPU");
+    assert_eq!(consumer.pc, Gva::from_bits(CONSUMER));
+    assert_eq!(consumer.pstate, Pstate::from_bits(EL0T));
+    assert_eq!(consumer.mode(), ConsumerMode::User);
     assert_eq!(
         failure.reason,
         VerdictReason::ErrorType(SynchronousErrorType::Recoverable)

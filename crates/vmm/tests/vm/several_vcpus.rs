@@ -63,7 +63,7 @@ fn each_vcpu_has_its_own_pages() {
     let mut machine = Machine::started(INJECT, vcpus.collect());
     let failures = machine.failures(4);
     for failure in &failures {
-        let page = PAGE + u64::from(failure.error.vcpu) * 4096;
+        let page = PAGE + u64::from(failure.error.vcpu.expect("a vCPU")) * 4096;
         assert_eq!(failure.page.map(|hit| hit.page.gpa.bits()), Some(page));
     }
     assert_eq!(machine.close().expect("closes").unretired_host_pages, 4);

@@ -9,6 +9,7 @@ const INJECT: MemoryFailurePolicy = MemoryFailurePolicy {
     quarantine: true,
     threshold: None,
     same_fault_limit: 3,
+    defer: Duration::ZERO,
 };
 const FIRST: History = History {
     distinct_pages: 1,
@@ -18,15 +19,20 @@ const FIRST: History = History {
 const KERNEL: u64 = 0x3c5;
 const USER: u64 = 0;
 
+const SIGNAL: ErrorReport = ErrorReport::Signal {
+    code: SignalCode::ActionRequired,
+    lsb: 12,
+};
+
 fn error(report: ErrorReport, pstate: u64) -> MemoryError {
     MemoryError {
-        vcpu: 0,
+        vcpu: Some(0),
         report,
         gpa: Some(Gpa::from_bits(0x8010_0000)),
-        consumer: Consumer {
+        consumer: Some(Consumer {
             pc: Gva::from_bits(0x8000_0000),
             pstate: Pstate::from_bits(pstate),
-        },
+        }),
     }
 }
 
@@ -91,7 +97,7 @@ fn aborts_without_a_severity_are_taken_as_recoverable() {
 
 #[test]
 fn a_signal_is_recoverable() {
-    let verdict = decide(&error(ErrorReport::Signal { lsb: 12 }, USER), &FIRST, &INJECT);
+    let verdict = decide(&error(SIGNAL, USER), &FIRST, &INJECT);
     assert_eq!(
         (verdict.severity, verdict.action),
         (Severity::Recoverable, FailureAction::Inject)

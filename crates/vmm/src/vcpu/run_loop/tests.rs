@@ -1,12 +1,16 @@
-use seawall_arm64::Gva;
-use seawall_kvm::{Errno, SeaExit};
+use std::time::Duration;
+
+use seawall_arm64::{Esr, Gva};
+use seawall_kvm::{Errno, MemoryErrorSignal, SeaExit, SignalCode};
 
 use super::*;
 use crate::backend::fake::{self, EINVAL, FakeVcpu, KernelInjection};
-use crate::sea::RecoverablePolicy;
+use crate::event::{DeferralOutcome, QuarantineMethod, QuarantineReport};
+use crate::sea::{FailureAction, RecoverablePolicy};
 
 const UART_LINE_STATUS: Gpa = Gpa::from_bits(0x4000_2005);
 const HOLE: Gpa = Gpa::from_bits(0x1000);
+const LOST: Gpa = Gpa::from_bits(0x8010_0010);
 const DATA_ABORT: Esr = Esr::from_bits(0x9200_0010);
 
 const SEA: VcpuExit = VcpuExit::ArmSea(SeaExit {
@@ -33,23 +37,37 @@ fn run_once(vcpu: &mut FakeVcpu) -> (ParkReason, Vec<EventKind>) {
     (reason, events.into_iter().map(|event| event.kind).collect())
 }
 
-#[test]
-fn an_exit_that_nobody_can_handle_ends_the_vcpu_with_its_numbers() {
-    let poisoned = VcpuExit::MemoryFault {
+const fn memory_fault(errno: Errno) -> VcpuExit {
+    VcpuExit::MemoryFault {
         flags: 0,
         gpa: Gpa::from_bits(0x8010_0000),
         size: 4096,
-        errno: Errno(133),
-    };
+        errno,
+    }
+}
+
+fn failures(context: &RunContext) -> Vec<MemoryFailure> {
+    let events = context.outbox.take_events().into_iter();
+    events
+        .filter_map(|event| match event.kind {
+            EventKind::MemoryFailure(failure) => Some(*failure),
+            _ => None,
+        })
+        .collect()
+}
+
+#[test]
+fn an_exit_that_nobody_can_handle_ends_the_vcpu_with_its_numbers() {
+    let missing = memory_fault(Errno::FAULT);
     let entry = VcpuExit::FailEntry {
         hardware_entry_failure_reason: 1,
         cpu: 3,
     };
     for (exit, message, errno) in [
         (
-            poisoned,
-            "KVM_EXIT_MEMORY_FAULT at 0x80100000, 0x1000 bytes (EHWPOISON)",
-            Some(Errno(133)),
+            missing,
+            "KVM_EXIT_MEMORY_FAULT at 0x80100000, 0x1000 bytes (EFAULT)",
+            Some(Errno::FAULT),
         ),
         (entry, "KVM_EXIT_FAIL_ENTRY, hardware reason 0x1 on CPU 3", None),
         (
@@ -109,7 +127,11 @@ fn a_load_that_nobody_claims_has_no_answer_but_an_abort() {
         let mut vcpu = FakeVcpu::with_exits([exit]);
         let (reason, events) = run_once(&mut vcpu);
         assert_eq!(reason, ParkReason::Requested);
-        assert_eq!(vcpu.entries, [VcpuEntry::Run, VcpuEntry::Run]);
+        assert_eq!(
+            vcpu.entries,
+            [VcpuEntry::Run, VcpuEntry::Retry],
+            "it is not completed"
+        );
         // The syndrome of the 64-byte access says that it was a store.
         let (kind, write, esr) = match exit {
             VcpuExit::Ldst64b { .. } => (AccessKind::Ldst64b, Some(true), 0x9200_0050),
@@ -193,4 +215,172 @@ fn an_abort_that_the_kernel_took_but_we_could_not_complete_is_not_taken_again() 
         (vcpu.get(RegId::PC), vcpu.get(RegId::ELR_EL1)),
         (handler, 0x40_1234)
     );
+}
+
+#[test]
+fn memory_that_the_host_has_lost_is_the_guests_error_whichever_way_kvm_says_so() {
+    let context = context(RecoverablePolicy::Inject);
+    let mut vcpu = FakeVcpu::with_exits([memory_fault(Errno::HWPOISON), memory_fault(Errno::FAULT)]);
+    assert_eq!(
+        run(&mut vcpu, &mut VcpuPosition::default(), &context),
+        ParkReason::Requested
+    );
+    let failures = failures(&context);
+    let hosts = QuarantineReport {
+        method: QuarantineMethod::Hwpoison,
+        granule: 4096,
+    };
+    let seen: Vec<_> = failures
+        .iter()
+        .map(|failure| (failure.source, failure.quarantine))
+        .collect();
+    // The second one says nothing of poison, and is about a page that is known to be lost.
+    assert_eq!(
+        seen,
+        [
+            (FailureSource::SigbusAr, Some(hosts)),
+            (FailureSource::SigbusAr, Some(hosts))
+        ]
+    );
+    assert_eq!(vcpu.get(RegId::FAR_EL1), FakeVcpu::FAR);
+}
+
+#[test]
+fn an_access_to_where_a_lost_page_was_is_a_memory_error_and_is_never_completed() {
+    for (exit, esr) in [
+        (VcpuExit::MmioRead { gpa: LOST, len: 8 }, 0x9200_0010),
+        (
+            VcpuExit::MmioWrite {
+                gpa: LOST,
+                data: [1; 8],
+                len: 8,
+            },
+            0x9200_0050,
+        ),
+        (
+            VcpuExit::Nisv {
+                gpa: LOST,
+                esr_iss: 0x46,
+            },
+            0x9200_0050,
+        ),
+    ] {
+        let context = context(RecoverablePolicy::Inject);
+        // The simulated quarantine plays the userfaultfd; here it is another one that was used for the page.
+        let mut vcpu = FakeVcpu::with_exits([SEA, exit]);
+        assert_eq!(
+            run(&mut vcpu, &mut VcpuPosition::default(), &context),
+            ParkReason::Requested
+        );
+        assert_eq!(vcpu.entries[2], VcpuEntry::Retry, "{exit:?}");
+        assert_eq!(vcpu.get(RegId::ESR_EL1) & !(1 << 26), esr, "{exit:?}");
+        let failures = failures(&context);
+        assert_eq!(failures.len(), 2);
+        assert_eq!(failures[1].source, FailureSource::QuarantinedPage);
+        assert_eq!(
+            failures[1].page.map(|hit| (hit.first, hit.page.hits)),
+            Some((false, 2))
+        );
+        assert_eq!(failures[1].error.esr(), None, "the kernel reported none");
+    }
+}
+
+#[test]
+fn a_page_that_is_missing_for_a_moment_is_tried_again_and_not_for_ever() {
+    for (failures, ends) in [(3, false), (4, true)] {
+        let mut vcpu = FakeVcpu::with_exits([VcpuExit::SystemEvent {
+            kind: SystemEventKind::Shutdown,
+            flags: None,
+        }]);
+        vcpu.failing_runs = failures;
+        let context = context(RecoverablePolicy::Inject);
+        let mailbox = Arc::new(Mailbox::default());
+        let reason = VcpuPosition::default().run(7, &mut vcpu, &context, &mailbox, &Decisions::new());
+        match reason {
+            ParkReason::Failed(error) => {
+                assert!(ends, "{failures}");
+                assert_eq!(
+                    (error.code(), error.errno()),
+                    ("ERR_KVM_IOCTL", Some(Errno::FAULT))
+                );
+            }
+            reason => {
+                assert_eq!(reason, ParkReason::SystemEvent(SystemEventKind::Shutdown));
+                assert!(!ends, "{failures}");
+            }
+        }
+    }
+}
+
+/// Runs a vCPU whose first error is deferred; what it meets then.
+fn deferred(limit: Duration, exits: impl IntoIterator<Item = VcpuExit>) -> (Vec<MemoryFailure>, FakeVcpu) {
+    let mut context = context(RecoverablePolicy::Pause);
+    context.policy.defer = limit;
+    let mut position = VcpuPosition::default();
+    let mut vcpu = FakeVcpu::with_exits([SEA].into_iter().chain(exits));
+    assert_eq!(
+        run(&mut vcpu, &mut position, &context),
+        ParkReason::MemoryErrorPauses
+    );
+    let decisions = Decisions::from([(1, Decision::Defer)]);
+    let mailbox = Arc::new(Mailbox::default());
+    mailbox.request_park();
+    // Until there are no exits left, or another error pauses it.
+    position.run(7, &mut vcpu, &context, &mailbox, &decisions);
+    (failures(&context), vcpu)
+}
+
+const SIGNAL: VcpuExit = VcpuExit::MemoryErrorSignal(MemoryErrorSignal {
+    code: SignalCode::ActionRequired,
+    offset: 0x10_0000,
+    lsb: 12,
+});
+
+#[test]
+fn a_deferred_access_gets_its_whole_abort_when_its_tries_are_over() {
+    let (failures, vcpu) = deferred(Duration::from_secs(60), std::iter::repeat_n(SIGNAL, 101));
+    let actions: Vec<_> = failures.iter().map(|failure| failure.action).collect();
+    assert_eq!(
+        actions,
+        [FailureAction::Pause, FailureAction::Defer, FailureAction::Inject]
+    );
+    let report = failures[2].deferral.expect("it is over");
+    assert_eq!((report.retries, report.outcome), (100, DeferralOutcome::Deadline));
+    assert!(report.time >= Duration::from_millis(100));
+    assert_eq!(
+        failures[2].error.esr(),
+        Some(DATA_ABORT),
+        "not what the signal leaves of it"
+    );
+    assert_eq!(failures[2].ledger.failures, 1, "a retry is no failure of its own");
+    assert_eq!(vcpu.get(RegId::ESR_EL1), DATA_ABORT.bits());
+}
+
+#[test]
+fn a_deferral_ends_when_its_time_is_over_or_with_none_at_once() {
+    let (failures, _) = deferred(Duration::from_millis(5), std::iter::repeat_n(SIGNAL, 20));
+    let report = failures[2].deferral.expect("it is over");
+    assert_eq!(report.outcome, DeferralOutcome::Deadline);
+    assert!(report.retries <= 5, "{report:?}");
+    let (failures, vcpu) = deferred(Duration::ZERO, []);
+    assert_eq!((failures.len(), failures[1].action), (2, FailureAction::Inject));
+    assert_eq!(vcpu.get(RegId::ESR_EL1), DATA_ABORT.bits());
+}
+
+#[test]
+fn a_deferral_ends_when_the_vcpu_goes_on() {
+    // An error on another page at the same instruction is another error.
+    let elsewhere = VcpuExit::ArmSea(SeaExit {
+        esr: DATA_ABORT,
+        gva: None,
+        gpa: Some(Gpa::from_bits(0x8010_1000)),
+    });
+    let (failures, _) = deferred(Duration::from_secs(60), [SIGNAL, elsewhere]);
+    let report = failures[2].deferral.expect("it is over");
+    assert_eq!((report.retries, report.outcome), (1, DeferralOutcome::Retired));
+    assert_eq!(
+        (failures[2].action, &failures[2].injection),
+        (FailureAction::Defer, &None)
+    );
+    assert_eq!(failures[3].error.gpa, Some(Gpa::from_bits(0x8010_1000)));
 }

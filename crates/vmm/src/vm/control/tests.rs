@@ -32,7 +32,7 @@ impl Stuck {
     fn started() -> Self {
         let outbox = Arc::new(Outbox::new(Box::new(|| {})));
         let context = Arc::new(fake::context(RecoverablePolicy::Pause, Arc::clone(&outbox)));
-        let memory = Arc::new(GuestMemory::create(4096).expect("memory"));
+        let memory = Arc::new(GuestMemory::create(4096, None).expect("memory"));
         let (messages, inbox) = mpsc::channel();
         let (vcpu, exits) = FakeVcpu::new();
         let kicks = vcpu.kicks();
@@ -43,6 +43,7 @@ impl Stuck {
             state: StateCell::new(),
             outbox,
             resources: RwLock::new(Some(Resources {
+                _watch: None,
                 memory: Arc::clone(&memory),
                 context,
             })),

@@ -1,0 +1,156 @@
+//! What is done about a memory error first, whichever way it came: the ledger, then the quarantine, then the verdict.
+//!
+//! The order is what contains it: from the quarantine on no other vCPU consumes the error while the rest goes on.
+
+use std::time::SystemTime;
+
+use seawall_arm64::Gpa;
+use seawall_kvm::SignalCode;
+
+use crate::backend::QuarantineError;
+use crate::event::{DecidedBy, EventKind, MemoryFailure, QuarantineMethod, QuarantineReport};
+use crate::memory_layout::RAM_BASE;
+use crate::sea::{
+    self, ErrorReport, FailureSource, Granule, History, LedgerTotals, MemoryError, PageHit, PageState,
+    Threshold,
+};
+use crate::vcpu::RunContext;
+
+/// How an error is assessed.
+#[derive(Debug)]
+pub(crate) struct Assessment {
+    /// The failure as it is told, with the verdict and nothing carried out yet.
+    pub(crate) failure: MemoryFailure,
+    /// The threshold that it reaches.
+    pub(crate) threshold: Option<Threshold>,
+}
+
+impl RunContext {
+    /// Records an error, takes its page out of reach, and decides. `injections` is how often, in a row before this error,
+    /// its vCPU got the abort of the same page at the same instruction.
+    pub(crate) fn assess(&self, error: MemoryError, injections: u32) -> Assessment {
+        let (source, hit, totals) = self.record(&error);
+        let quarantine = hit.and_then(|hit| self.take_out_of_reach(source, hit));
+        let (quarantine, quarantine_error) = match quarantine {
+            None => (None, None),
+            Some(Ok(report)) => (Some(report), None),
+            Some(Err(error)) => (None, Some(error)),
+        };
+        let page = hit.map(|hit| match quarantine {
+            Some(_) => hit.in_state(PageState::Quarantined),
+            None => hit,
+        });
+        let history = History {
+            distinct_pages: totals.distinct_pages,
+            first: page.is_some_and(|hit| hit.first),
+            same_fault: injections,
+        };
+        let verdict = sea::decide(&error, &history, &self.policy);
+        let failure = MemoryFailure {
+            backend: self.backend,
+            source,
+            error,
+            severity: verdict.severity,
+            page,
+            action: verdict.action,
+            decided_by: DecidedBy::Policy,
+            reason: verdict.reason,
+            recursive: injections > 0,
+            quarantine,
+            quarantine_error,
+            deferral: None,
+            injection: None,
+            ledger: totals,
+        };
+        Assessment {
+            failure,
+            threshold: verdict.threshold,
+        }
+    }
+
+    fn record(&self, error: &MemoryError) -> (FailureSource, Option<PageHit>, LedgerTotals) {
+        // Asked before the ledger is locked: a page that is being taken is awaited.
+        let out_of_reach = error.gpa.is_some_and(|gpa| self.is_out_of_reach(gpa));
+        let (source, granule) = match error.report {
+            ErrorReport::Sea { .. } => (FailureSource::Sea, self.granule),
+            ErrorReport::Hole { .. } => (FailureSource::QuarantinedPage, Granule::PAGE),
+            ErrorReport::Owner => (FailureSource::Reported, self.granule),
+            ErrorReport::MemoryFault if out_of_reach => (FailureSource::QuarantinedPage, Granule::PAGE),
+            ErrorReport::MemoryFault => (FailureSource::SigbusAr, self.granule),
+            ErrorReport::Signal { code, lsb } => match (code, error.vcpu) {
+                (sea::SignalCode::ActionOptional, _) => (FailureSource::SigbusAo, Granule::from_lsb(lsb)),
+                (_, None) => (FailureSource::DeviceAccess, self.granule),
+                (_, Some(_)) if out_of_reach => (FailureSource::QuarantinedPage, Granule::PAGE),
+                (_, Some(_)) => (FailureSource::SigbusAr, Granule::from_lsb(lsb)),
+            },
+        };
+        let mut ledger = self.ledger();
+        let hit = ledger.record(error.gpa, granule, source, SystemTime::now());
+        (source, hit, ledger.totals())
+    }
+
+    /// Whether a page is out of reach by our own doing. One that is being taken at the moment is.
+    fn is_out_of_reach(&self, gpa: Gpa) -> bool {
+        let offset = gpa.bits().checked_sub(RAM_BASE);
+        offset.is_some_and(|offset| self.quarantine.method(offset).is_some())
+    }
+
+    /// Takes a page out of everybody's reach, once. What the event says of it, where it is or should be.
+    fn take_out_of_reach(
+        &self,
+        source: FailureSource,
+        hit: PageHit,
+    ) -> Option<Result<QuarantineReport, QuarantineError>> {
+        let page = hit.page;
+        if !self.policy.quarantine {
+            return None;
+        }
+        let offset = page.gpa.bits().checked_sub(RAM_BASE)?;
+        let method = match (source, self.quarantine.method(offset)) {
+            (_, Some(method)) => method,
+            // The host's kernel has taken the page away already.
+            (FailureSource::SigbusAr | FailureSource::SigbusAo, None) => QuarantineMethod::Hwpoison,
+            (
+                FailureSource::Sea
+                | FailureSource::QuarantinedPage
+                | FailureSource::DeviceAccess
+                | FailureSource::Reported,
+                None,
+            ) => match self.quarantine.take(offset, page.size) {
+                Ok(method) => method,
+                // It stays where it is: whoever touches it consumes the error again, and is told.
+                Err(error) => return Some(Err(error)),
+            },
+        };
+        self.ledger().set_state(page.gpa, PageState::Quarantined);
+        Some(Ok(QuarantineReport {
+            method,
+            granule: page.size,
+        }))
+    }
+
+    /// Tells that a threshold was reached.
+    pub(crate) fn tell_threshold(&self, threshold: Option<Threshold>, totals: LedgerTotals) {
+        if let Some(Threshold { action, .. }) = threshold {
+            let distinct_pages = totals.distinct_pages;
+            self.outbox.push(EventKind::PoisonThresholdReached {
+                distinct_pages,
+                action,
+            });
+        }
+    }
+
+    /// What has been done about the page of an address, if it is lost.
+    pub(crate) fn page_state(&self, gpa: Option<Gpa>) -> Option<PageState> {
+        self.ledger().around(gpa?).map(|page| page.state)
+    }
+}
+
+/// What the kernel's word for a signal means here.
+pub(crate) const fn signal_code(code: SignalCode) -> sea::SignalCode {
+    match code {
+        SignalCode::ActionRequired => sea::SignalCode::ActionRequired,
+        SignalCode::ActionOptional => sea::SignalCode::ActionOptional,
+        SignalCode::ObjectError => sea::SignalCode::ObjectError,
+    }
+}

@@ -1,0 +1,89 @@
+//! An access that runs again without an abort, so that the guest has time to do without the page.
+//!
+//! Each retry finds the page out of reach again, consumes nothing and costs a millisecond. It ends when the vCPU does
+//! something else, or with the abort when the time is over.
+
+use std::time::{Duration, Instant};
+
+use crate::event::{DeferralOutcome, DeferralReport, EventKind, MemoryFailure};
+use crate::memory_layout::PAGE_SIZE;
+use crate::sea::{FailureAction, MemoryError, VerdictReason};
+use crate::vcpu::run_loop::RunContext;
+
+/// Between two tries.
+const PAUSE: Duration = Duration::from_millis(1);
+/// How often an access runs again at most.
+const RETRIES: u32 = 100;
+
+/// A failure whose access runs again.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Deferral {
+    /// The number of the event that told of it.
+    seq: u64,
+    failure: MemoryFailure,
+    since: Instant,
+    retries: u32,
+}
+
+impl Deferral {
+    pub(super) const fn new(seq: u64, failure: MemoryFailure, since: Instant) -> Self {
+        Self {
+            seq,
+            failure,
+            since,
+            retries: 0,
+        }
+    }
+
+    /// Whether an error is that of the same access.
+    pub(super) fn is_of(&self, error: &MemoryError) -> bool {
+        let place = |error: &MemoryError| {
+            let page = error.gpa.map(|gpa| gpa.page(PAGE_SIZE));
+            (error.consumer.map(|consumer| consumer.pc), page)
+        };
+        place(&self.failure.error) == place(error)
+    }
+
+    /// Whether the vCPU at this program counter has gone on.
+    pub(super) fn is_behind(&self, pc: u64) -> bool {
+        let consumer = self.failure.error.consumer;
+        consumer.is_some_and(|consumer| consumer.pc.bits() != pc)
+    }
+
+    /// Waits for a moment, if there is time left for another try. A request to park is seen at the next run.
+    pub(super) fn retry(&mut self, limit: Duration) -> bool {
+        let left = self.retries < RETRIES && self.since.elapsed() < limit;
+        if left {
+            self.retries += 1;
+            std::thread::sleep(PAUSE);
+        }
+        left
+    }
+
+    /// The failure when the time is over: it gets its abort.
+    pub(super) fn over(self) -> MemoryFailure {
+        let failure = self.ended(DeferralOutcome::Deadline);
+        MemoryFailure {
+            action: FailureAction::Inject,
+            ..failure
+        }
+    }
+
+    /// Tells that the vCPU has gone on.
+    pub(super) fn tell_retired(self, context: &RunContext) {
+        let failure = self.ended(DeferralOutcome::Retired);
+        context.outbox.push(EventKind::MemoryFailure(Box::new(failure)));
+    }
+
+    fn ended(self, outcome: DeferralOutcome) -> MemoryFailure {
+        MemoryFailure {
+            reason: VerdictReason::Deferred { failure: self.seq },
+            deferral: Some(DeferralReport {
+                retries: self.retries,
+                time: self.since.elapsed(),
+                outcome,
+            }),
+            ..self.failure
+        }
+    }
+}

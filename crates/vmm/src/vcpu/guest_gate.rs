@@ -1,0 +1,205 @@
+//! The gate between the vCPUs and the guest: whoever changes what the guest's memory is made of closes it, and finds every
+//! vCPU outside.
+//!
+//! ```text
+//! vCPU thread:  enter ── KVM_RUN ── leave
+//! changer:      close ── kick those inside, wait until none is ── change ── open
+//! ```
+//!
+//! A vCPU that handles an exit, waits for a decision or is parked is outside, and does not notice. Entering and leaving
+//! cost a store and a load; no lock is taken while the gate is open.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::backend::Kicker;
+
+/// How long a vCPU may take to leave the guest. The kernel does it at once; a thread that does not is lost.
+const LIMIT: Duration = Duration::from_secs(10);
+/// Before one that has not left the guest is kicked again.
+const KICK_AGAIN: Duration = Duration::from_millis(10);
+
+/// A vCPU did not leave the guest in time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Stuck {
+    pub(crate) vcpu: u32,
+}
+
+/// The gate of one virtual machine.
+#[derive(Debug)]
+pub(crate) struct GuestGate {
+    vcpus: Vec<AtThisGate>,
+    closed: AtomicBool,
+    /// Notified when a vCPU leaves while the gate is closed, and when the gate opens.
+    changed: Condvar,
+    lock: Mutex<()>,
+    /// One change at a time.
+    changing: Mutex<()>,
+}
+
+#[derive(Debug)]
+struct AtThisGate {
+    inside: AtomicBool,
+    kicker: Arc<dyn Kicker>,
+}
+
+impl GuestGate {
+    /// Makes an open gate for the vCPUs that these kick, by index.
+    pub(crate) fn new(kickers: impl IntoIterator<Item = Arc<dyn Kicker>>) -> Self {
+        let vcpus = kickers.into_iter().map(|kicker| AtThisGate {
+            inside: AtomicBool::new(false),
+            kicker,
+        });
+        Self {
+            vcpus: vcpus.collect(),
+            closed: AtomicBool::new(false),
+            changed: Condvar::new(),
+            lock: Mutex::default(),
+            changing: Mutex::default(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, ()> {
+        self.lock.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait<'a>(&self, guard: MutexGuard<'a, ()>, limit: Duration) -> MutexGuard<'a, ()> {
+        let woken = self.changed.wait_timeout(guard, limit);
+        woken.unwrap_or_else(PoisonError::into_inner).0
+    }
+
+    /// Says that a vCPU goes into the guest; waits while the gate is closed.
+    pub(super) fn enter(&self, vcpu: u32) {
+        let Some(vcpu) = self.vcpus.get(vcpu as usize) else {
+            return;
+        };
+        loop {
+            // Either this is seen by whoever closes the gate, or the closed gate is seen here: both are in one total order.
+            vcpu.inside.store(true, Ordering::SeqCst);
+            if !self.closed.load(Ordering::SeqCst) {
+                return;
+            }
+            let mut guard = self.lock();
+            vcpu.inside.store(false, Ordering::SeqCst);
+            self.changed.notify_all();
+            while self.closed.load(Ordering::SeqCst) {
+                guard = self.wait(guard, LIMIT);
+            }
+        }
+    }
+
+    /// Says that a vCPU is out of the guest.
+    pub(super) fn leave(&self, vcpu: u32) {
+        if let Some(vcpu) = self.vcpus.get(vcpu as usize) {
+            vcpu.inside.store(false, Ordering::SeqCst);
+            if self.closed.load(Ordering::SeqCst) {
+                drop(self.lock());
+                self.changed.notify_all();
+            }
+        }
+    }
+
+    /// Makes a change while no vCPU is in the guest.
+    pub(crate) fn change<T>(&self, change: impl FnOnce() -> T) -> Result<T, Stuck> {
+        let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.closed.store(true, Ordering::SeqCst);
+        let changed = self.all_out().map(|()| change());
+        let guard = self.lock();
+        self.closed.store(false, Ordering::SeqCst);
+        drop(guard);
+        self.changed.notify_all();
+        changed
+    }
+
+    fn all_out(&self) -> Result<(), Stuck> {
+        let deadline = Instant::now() + LIMIT;
+        loop {
+            let guard = self.lock();
+            let mut inside = (0..)
+                .zip(&self.vcpus)
+                .filter(|(_, vcpu)| vcpu.inside.load(Ordering::SeqCst));
+            let Some((vcpu, _)) = inside.next() else {
+                return Ok(());
+            };
+            if Instant::now() >= deadline {
+                return Err(Stuck { vcpu });
+            }
+            for vcpu in &self.vcpus {
+                if vcpu.inside.load(Ordering::SeqCst) {
+                    // A signal that cannot be sent is tried again; `immediate_exit` is set in any case.
+                    drop(vcpu.kicker.kick());
+                }
+            }
+            drop(self.wait(guard, KICK_AGAIN));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicU64;
+
+    use super::*;
+
+    /// Makes a vCPU leave: the test's vCPUs look at it instead of being in a guest.
+    #[derive(Debug, Default)]
+    struct Flag(AtomicBool);
+
+    impl Kicker for Flag {
+        fn kick(&self) -> Result<(), seawall_kvm::KvmError> {
+            self.0.store(true, Ordering::SeqCst);
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_change_finds_nobody_in_the_guest() {
+        let flags: Vec<Arc<Flag>> = (0..3).map(|_| Arc::default()).collect();
+        let kickers = flags.iter().map(|flag| Arc::clone(flag) as Arc<dyn Kicker>);
+        let gate = Arc::new(GuestGate::new(kickers));
+        let (inside, quit) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
+        let vcpus: Vec<_> = (0..)
+            .zip(&flags)
+            .map(|(index, flag)| {
+                let (gate, flag) = (Arc::clone(&gate), Arc::clone(flag));
+                let (inside, quit) = (Arc::clone(&inside), Arc::clone(&quit));
+                std::thread::spawn(move || {
+                    let mut runs = 0u64;
+                    while !quit.load(Ordering::SeqCst) {
+                        gate.enter(index);
+                        inside.fetch_add(1, Ordering::SeqCst);
+                        while !flag.0.swap(false, Ordering::SeqCst) && !quit.load(Ordering::SeqCst) {
+                            std::hint::spin_loop();
+                        }
+                        inside.fetch_sub(1, Ordering::SeqCst);
+                        gate.leave(index);
+                        runs += 1;
+                    }
+                    runs
+                })
+            })
+            .collect();
+        for _ in 0..200 {
+            let seen = gate
+                .change(|| inside.load(Ordering::SeqCst))
+                .expect("nobody is stuck");
+            assert_eq!(seen, 0, "a vCPU is in the guest");
+        }
+        quit.store(true, Ordering::SeqCst);
+        let runs: u64 = vcpus.into_iter().map(|vcpu| vcpu.join().expect("no panic")).sum();
+        assert!(runs > 0, "the vCPUs went in and out");
+    }
+
+    #[test]
+    fn a_vcpu_that_is_outside_is_not_kicked_and_one_that_was_kept_out_goes_in_again() {
+        let flag = Arc::new(Flag::default());
+        let gate = GuestGate::new([Arc::clone(&flag) as Arc<dyn Kicker>]);
+        gate.enter(0);
+        gate.leave(0);
+        assert_eq!(gate.change(|| 7), Ok(7));
+        assert!(!flag.0.load(Ordering::SeqCst));
+        gate.enter(0);
+        gate.leave(0);
+    }
+}

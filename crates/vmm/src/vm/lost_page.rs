@@ -1,0 +1,161 @@
+//! Pages that are lost without a vCPU having needed them: found by the host, met by a copy of our own, or known to the owner.
+
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+use seawall_arm64::Gpa;
+use seawall_kvm::GuestMemory;
+
+use crate::backend::QuarantineError;
+use crate::containment::Assessment;
+use crate::error::VmError;
+use crate::event::EventKind;
+use crate::memory_layout::{self, RAM_BASE};
+use crate::sea::{ErrorReport, FailureAction, FailureSource, MemoryError, PageState};
+use crate::vcpu::RunContext;
+use crate::vm::control::{Control, Destination};
+use crate::vm::state::{ClosedVm, ExitReason, VmExit, VmState};
+
+/// How many pages one report may name.
+const REPORT_LIMIT: u64 = 4096;
+/// How long a closing VM may take to take its lost pages out of the host's use.
+const RETIRE_LIMIT: Duration = Duration::from_secs(5);
+
+impl Control {
+    fn resources(&self) -> Option<(Arc<GuestMemory>, Arc<RunContext>)> {
+        let resources = self
+            .shared
+            .resources
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        let held = resources.as_ref()?;
+        Some((Arc::clone(&held.memory), Arc::clone(&held.context)))
+    }
+
+    /// Contains an error on a page that is not known to be lost yet. Says why its page is still in reach, if it is.
+    pub(super) fn lost(&mut self, gpa: Gpa, report: ErrorReport) -> Result<(), VmError> {
+        let Some((_, context)) = self.resources() else {
+            return Ok(());
+        };
+        match context.page_state(Some(gpa)) {
+            None | Some(PageState::Replaced) => {}
+            Some(PageState::Poisoned | PageState::Quarantined | PageState::HostOffline) => return Ok(()),
+        }
+        let error = MemoryError {
+            vcpu: None,
+            report,
+            gpa: Some(gpa),
+            consumer: None,
+        };
+        let Assessment { failure, threshold } = context.assess(error, 0);
+        let (action, totals, refused) = (failure.action, failure.ledger, failure.quarantine_error.clone());
+        context.outbox.push(EventKind::MemoryFailure(Box::new(failure)));
+        context.tell_threshold(threshold, totals);
+        let alive = matches!(
+            self.state(),
+            VmState::Created | VmState::Running | VmState::Paused
+        );
+        match action {
+            FailureAction::Pause if self.state() == VmState::Running => self.aim(Destination::Paused),
+            FailureAction::Stop if alive => self.aim(Destination::Ended(VmExit {
+                reason: ExitReason::Policy,
+                vcpu: None,
+                error: None,
+            })),
+            _ => {}
+        }
+        refused.map_or(Ok(()), |source| {
+            Err(quarantine(gpa, "taken out of reach", source))
+        })
+    }
+
+    /// Contains what the owner says is lost.
+    pub(super) fn report_poison(&mut self, gpa: u64, len: u64) -> Result<(), VmError> {
+        let operation = "reportPoison()";
+        let (memory, context) = self.resources().ok_or(VmError::Closed { operation })?;
+        let bytes = usize::try_from(len).unwrap_or(usize::MAX);
+        let offset = memory_layout::ram_offset(&memory, gpa, bytes)?;
+        let granule = context.granule.bytes();
+        let first = offset - offset % granule;
+        let end = offset + len;
+        if (end - first).div_ceil(granule) > REPORT_LIMIT {
+            let limit = usize::try_from(REPORT_LIMIT).unwrap_or(usize::MAX);
+            let source = QuarantineError::Full { limit };
+            return Err(quarantine(Gpa::from_bits(gpa), "taken out of reach", source));
+        }
+        let mut contained = Ok(());
+        let mut page = first;
+        while page < end {
+            let lost = self.lost(Gpa::from_bits(RAM_BASE + page), ErrorReport::Owner);
+            contained = contained.and(lost);
+            page += granule;
+        }
+        contained
+    }
+
+    /// Puts fresh memory in the place of a lost page.
+    pub(super) fn replace_page(&self, gpa: u64) -> Result<(), VmError> {
+        const OPERATION: &str = "replacePage()";
+        let state = self.state();
+        match state {
+            VmState::Created | VmState::Running | VmState::Paused => {}
+            VmState::Closed => return Err(VmError::Closed { operation: OPERATION }),
+            VmState::Stopped | VmState::Failed => {
+                return Err(VmError::InvalidState {
+                    operation: OPERATION,
+                    expected: "created, running or paused",
+                    state,
+                });
+            }
+        }
+        let (memory, context) = self.resources().ok_or(VmError::Closed { operation: OPERATION })?;
+        memory_layout::ram_offset(&memory, gpa, 1)?;
+        let page = context.ledger().around(Gpa::from_bits(gpa)).copied();
+        let page = page
+            .filter(|page| page.state != PageState::Replaced)
+            .ok_or_else(|| quarantine(Gpa::from_bits(gpa), "replaced", QuarantineError::NotLost))?;
+        context
+            .quarantine
+            .replace(page.gpa.bits() - RAM_BASE, page.size)
+            .map_err(|source| quarantine(page.gpa, "replaced", source))?;
+        change_state(&context, page.gpa, PageState::Replaced);
+        Ok(())
+    }
+}
+
+/// Takes the lost pages of a VM that is over out of the host's use, as far as that is possible, and says what is left.
+pub(super) fn retire(context: &RunContext) -> ClosedVm {
+    let held = context.quarantine.retire(Instant::now() + RETIRE_LIMIT);
+    for (offset, offlined) in &held {
+        let gpa = Gpa::from_bits(RAM_BASE + offset);
+        // Of a page that was replaced it is the memory before that is out of use.
+        if *offlined && context.page_state(Some(gpa)) != Some(PageState::Replaced) {
+            change_state(context, gpa, PageState::HostOffline);
+        }
+    }
+    let ledger = context.ledger();
+    let never_held = ledger.pages().filter(|page| {
+        let by_the_host = matches!(page.source, FailureSource::SigbusAr | FailureSource::SigbusAo);
+        let offset = page.gpa.bits().wrapping_sub(RAM_BASE);
+        !by_the_host && held.iter().all(|(held, _)| *held != offset)
+    });
+    let left = held.iter().filter(|(_, offlined)| !offlined).count() + never_held.count();
+    ClosedVm {
+        unretired_host_pages: left as u64,
+    }
+}
+
+fn change_state(context: &RunContext, gpa: Gpa, state: PageState) {
+    let changed = context.ledger().set_state(gpa, state);
+    if let Some((page, from)) = changed.filter(|(page, from)| page.state != *from) {
+        context.outbox.push(EventKind::PageStateChanged { page, from });
+    }
+}
+
+const fn quarantine(gpa: Gpa, wanted: &'static str, source: QuarantineError) -> VmError {
+    VmError::Quarantine {
+        gpa: gpa.bits(),
+        wanted,
+        source,
+    }
+}
