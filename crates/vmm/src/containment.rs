@@ -71,6 +71,12 @@ impl RunContext {
     fn record(&self, error: &MemoryError) -> (FailureSource, Option<PageHit>, LedgerTotals) {
         // Asked before the ledger is locked: a page that is being taken is awaited.
         let out_of_reach = error.gpa.is_some_and(|gpa| self.is_out_of_reach(gpa));
+        let mut ledger = self.ledger();
+        let known = error
+            .gpa
+            .and_then(|gpa| ledger.around(gpa))
+            .map(|page| page.state);
+        let out_of_reach = out_of_reach || known == Some(PageState::Quarantined);
         let (source, granule) = match error.report {
             ErrorReport::Sea { .. } => (FailureSource::Sea, self.granule),
             ErrorReport::Hole { .. } => (FailureSource::QuarantinedPage, Granule::PAGE),
@@ -84,7 +90,6 @@ impl RunContext {
                 (_, Some(_)) => (FailureSource::SigbusAr, Granule::from_lsb(lsb)),
             },
         };
-        let mut ledger = self.ledger();
         let hit = ledger.record(error.gpa, granule, source, SystemTime::now());
         (source, hit, ledger.totals())
     }
@@ -106,17 +111,12 @@ impl RunContext {
             return None;
         }
         let offset = page.gpa.bits().checked_sub(RAM_BASE)?;
-        let method = match (source, self.quarantine.method(offset)) {
-            (_, Some(method)) => method,
-            // The host's kernel has taken the page away already.
-            (FailureSource::SigbusAr | FailureSource::SigbusAo, None) => QuarantineMethod::Hwpoison,
-            (
-                FailureSource::Sea
-                | FailureSource::QuarantinedPage
-                | FailureSource::DeviceAccess
-                | FailureSource::Reported,
-                None,
-            ) => match self.quarantine.take(offset, page.size) {
+        let by_the_host = matches!(source, FailureSource::SigbusAr | FailureSource::SigbusAo)
+            || page.state == PageState::Quarantined;
+        let method = match self.quarantine.method(offset) {
+            Some(method) => method,
+            None if by_the_host => QuarantineMethod::Hwpoison,
+            None => match self.quarantine.take(offset, page.size) {
                 Ok(method) => method,
                 // It stays where it is: whoever touches it consumes the error again, and is told.
                 Err(error) => return Some(Err(error)),

@@ -239,7 +239,7 @@ fn memory_that_the_host_has_lost_is_the_guests_error_whichever_way_kvm_says_so()
         seen,
         [
             (FailureSource::SigbusAr, Some(hosts)),
-            (FailureSource::SigbusAr, Some(hosts))
+            (FailureSource::QuarantinedPage, Some(hosts))
         ]
     );
     assert_eq!(vcpu.get(RegId::FAR_EL1), FakeVcpu::FAR);
