@@ -80,6 +80,8 @@ export const examples: {
       notified: { source: 'gsiv', acked: null },
       injection: { method: 'none', esr: null, result: 'error' },
     },
+    // Redacted.
+    { ...failure, gva: null, consumer: { mode: 'kernel', pc: null, pstate: null } },
   ],
   'state-changed': [{ ...base, type: 'state-changed', from: 'running', to: 'paused' }],
   exit: [

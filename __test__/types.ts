@@ -22,6 +22,7 @@ import type {
   VmExit,
   VmOptions,
   VmState,
+  VmStats,
 } from 'seawall'
 
 type Equal<A, B> = (<T>() => T extends A ? 1 : 2) extends <T>() => T extends B ? 1 : 2 ? true : false
@@ -103,7 +104,7 @@ hold<
       signal: null | { code: 'BUS_MCEERR_AR' | 'BUS_MCEERR_AO' | 'BUS_OBJERR'; lsb: number }
       gva: bigint | null
       gpa: bigint | null
-      consumer: null | { mode: 'user' | 'kernel'; pc: bigint; pstate: bigint }
+      consumer: null | { mode: 'user' | 'kernel'; pc: bigint | null; pstate: bigint | null }
       page: null | { gpa: bigint; size: number; first: boolean; hits: number; state: PageState }
     }
   >
@@ -224,6 +225,18 @@ hold<
   >
 >()
 
+hold<
+  Same<
+    VmStats,
+    {
+      exits: Record<string, bigint>
+      failures: bigint
+      delivered: bigint
+      lost: bigint
+      decisions: { asked: bigint; late: bigint; fallback: bigint }
+    }
+  >
+>()
 hold<Equal<typeof seawall.probeHost, () => HostSupport>>()
 hold<Equal<typeof seawall.decodeEsr, (esr: bigint) => Syndrome>>()
 hold<Equal<typeof seawall.formatEsr, (esr: bigint) => string>>()
@@ -262,6 +275,7 @@ hold<
     poisonedPages(): PoisonedPage[]
     reportPoison(gpa: bigint, length: number): Promise<void>
     replacePage(gpa: bigint): Promise<void>
+    stats(): VmStats
     events(options?: { signal?: AbortSignal }): AsyncIterableIterator<VmEvent>
     ref(): Vm
     unref(): Vm
@@ -307,6 +321,7 @@ const options = {
   },
   unclaimedAccess: 'abort',
   capabilities: { armSeaToUser: true, armNisvToUser: true },
+  redact: false,
 } as const satisfies Required<VmOptions>
 hold<Equal<keyof typeof options, keyof VmOptions>>()
 

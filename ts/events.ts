@@ -69,12 +69,15 @@ export interface MemoryFailure {
   abort: Abort | null
   /** The signal, where it came as one. */
   signal: null | { code: 'BUS_MCEERR_AR' | 'BUS_MCEERR_AO' | 'BUS_OBJERR'; lsb: number }
-  /** The guest-virtual address; `null` exactly when ESR.FnV is set. */
+  /** The guest-virtual address; `null` where ESR.FnV is set, and where the VM's events are redacted. */
   gva: bigint | null
   /** The guest-physical page; `null` where the kernel does not know it. */
   gpa: bigint | null
-  /** Who consumed it: a guest application (`user`, EL0) or the guest's kernel (EL1). */
-  consumer: null | { mode: 'user' | 'kernel'; pc: bigint; pstate: bigint }
+  /**
+   * Who consumed it: a guest application (`user`, EL0) or the guest's kernel (EL1). `pc` and `pstate` are `null` exactly where
+   * the VM's events are redacted.
+   */
+  consumer: null | { mode: 'user' | 'kernel'; pc: bigint | null; pstate: bigint | null }
   /** What the ledger says of the page, with this failure counted; `size` in bytes. */
   page: null | { gpa: bigint; size: number; first: boolean; hits: number; state: PageState }
 }

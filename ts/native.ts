@@ -2,6 +2,7 @@ import { createRequire } from 'node:module'
 import { SeawallError, type SeawallErrorCode } from './errors.ts'
 import type { Injection, MemoryFailureEvent, PoisonedPage, VmEvent, VmExit, VmState } from './events.ts'
 import type { HostSupport } from './host.ts'
+import type { VmStats } from './stats.ts'
 import type { Syndrome } from './syndrome.ts'
 
 /** A failed operation of the addon. */
@@ -94,6 +95,12 @@ export interface NativeVmOptions {
   deferMs: number
   unclaimedAccess: 'abort' | 'stop' | 'read-zero'
   decisionTimeoutMs: number
+  redact: boolean
+}
+
+/** What a VM has counted, as the addon says it. */
+export interface NativeStats extends Omit<VmStats, 'exits'> {
+  exits: { name: string; count: bigint }[]
 }
 
 /** The addon's virtual machine. */
@@ -123,6 +130,7 @@ export interface NativeVm {
   readMemory(gpa: bigint, length: number): Buffer | NativeError
   writeMemory(gpa: bigint, data: Uint8Array): NativeError | null
   poisonedPages(): PoisonedPage[]
+  stats(): NativeStats
   consoleInput(input: Uint8Array): number | NativeError
 }
 

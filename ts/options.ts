@@ -45,6 +45,12 @@ export interface VmOptions {
     /** Accesses without a syndrome exit to Seawall. Default true. */
     armNisvToUser?: boolean
   }
+  /**
+   * Leaves what tells of the guest's own address space and state out of events and `pendingFailures()`: `gva`, and the
+   * consumer's `pc` and `pstate`, are then `null`; its `mode` and the syndrome stay. `decide` still gets all of it, and so does
+   * who reads registers. Default false.
+   */
+  redact?: boolean
 }
 
 /** A flat binary, entered at EL1h with the MMU off and all exceptions masked. */
@@ -114,6 +120,7 @@ export function toNativeOptions(value: unknown): NativeVmOptions {
     'unclaimedAccess',
     'memoryFailure',
     'capabilities',
+    'redact',
   ]
   const options = checkRecord(value, names, 'options')
   const boot = checkRecord(options['boot'], ['type', 'image', 'loadAddress', 'entry'], 'boot')
@@ -169,6 +176,7 @@ export function toNativeOptions(value: unknown): NativeVmOptions {
       ['abort', 'stop', 'read-zero'],
       'unclaimedAccess',
     ),
+    redact: checkBoolean(options['redact'] ?? false, 'redact'),
     sameFaultLimit: checkInteger(policy['sameFaultLimit'] ?? 3, 1, MAX_COUNT, 'memoryFailure.sameFaultLimit'),
     deferMs: checkInteger(policy['deferMs'] ?? 200, 0, 600_000, 'memoryFailure.deferMs'),
   }

@@ -12,10 +12,13 @@ import {
   type NativeExit,
   type NativeMemoryFailure,
   type NativeVm,
+  type NativeVmOptions,
   toError,
   unwrap,
 } from './native.ts'
 import { type Decide, toDecide, toNativeOptions, type VmOptions } from './options.ts'
+import { redact } from './redaction.ts'
+import { toStats, type VmStats } from './stats.ts'
 import { toInjection, Vcpu } from './vcpu.ts'
 
 /** Longer than any timer runs: what keeps the process alive is that the timer exists. */
@@ -61,6 +64,7 @@ export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
   readonly memory: VmMemory
   readonly #native: NativeVm
   readonly #console: Console
+  readonly #redacted: boolean
   readonly #streams = new Set<EventStream>()
   /** What `decide` was asked and has not answered, by the failure's number. */
   readonly #asked = new Map<number, AbortController>()
@@ -88,18 +92,19 @@ export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
       if (vm !== undefined && decide !== undefined) vm.#decide(failure, decide, native.decisionTimeoutMs)
     }
     const created = unwrap(await loadNative().createVm(native, wake, decide === undefined ? null : ask))
-    const vm = new Vm(created, native.id, native.name, native.vcpus)
+    const vm = new Vm(created, native)
     reference = new WeakRef(vm)
     return vm
   }
 
-  private constructor(native: NativeVm, id: string, name: string | null, vcpus: number) {
+  private constructor(native: NativeVm, options: NativeVmOptions) {
     super()
-    this.id = id
-    this.name = name
+    this.id = options.id
+    this.name = options.name
+    this.#redacted = options.redact
     this.#native = native
     this.#console = new Console(native)
-    this.vcpus = Array.from({ length: vcpus }, (_, index) => new Vcpu(native, index))
+    this.vcpus = Array.from({ length: options.vcpus }, (_, index) => new Vcpu(native, index))
     this.memory = {
       read: (gpa, length) =>
         unwrap(native.readMemory(checkU64(gpa, 'gpa'), checkInteger(length, 0, 2 ** 32 - 1, 'length'))),
@@ -146,7 +151,12 @@ export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
 
   /** The failures whose abort waits, while the VM is paused or stopped. */
   pendingFailures(): MemoryFailure[] {
-    return this.#native.pendingFailures().map((failure) => this.#toFailure(failure))
+    return this.#native.pendingFailures().map((failure) => this.#told(this.#toFailure(failure)))
+  }
+
+  /** What the VM has counted so far. Once it is closed, the last values stay. */
+  stats(): VmStats {
+    return toStats(this.#native.stats())
   }
 
   /**
@@ -287,11 +297,16 @@ export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
     return { seq, vm, backend, vcpu, source, severity, abort, signal, gva, gpa, consumer, page }
   }
 
+  /** A failure as everybody but `decide` sees it. */
+  #told<Failure extends MemoryFailure>(failure: Failure): Failure {
+    return this.#redacted ? redact(failure) : failure
+  }
+
   #toEvent(event: NativeEvent): VmEvent {
     switch (event.type) {
       case 'memory-failure': {
         const injection = event.injection && toInjection(event.injection)
-        return { ...event, vm: { id: this.id, name: this.name }, injection }
+        return this.#told({ ...event, vm: { id: this.id, name: this.name }, injection })
       }
       case 'exit':
         return { ...event, exit: toExit(event.exit) }

@@ -60,7 +60,7 @@ function checkException(
   )
   t.like({ vector, esr, far, spsr }, expected, line)
   if (failure === undefined) return
-  t.is(elr, failure.consumer?.pc, 'ELR_EL1 is where the error was consumed')
+  t.is(elr, failure.consumer?.pc ?? undefined, 'ELR_EL1 is where the error was consumed')
   if (failure.injection !== null)
     t.is(esr, failure.injection.esr ?? undefined, 'the guest reads what was injected')
 }

@@ -35,6 +35,7 @@ pub struct NativeVmOptions {
     pub defer_ms: u32,
     pub unclaimed_access: NativeUnclaimedAccess,
     pub decision_timeout_ms: u32,
+    pub redact: bool,
 }
 
 #[napi(string_enum)]
@@ -130,6 +131,7 @@ pub(crate) fn options(options: NativeVmOptions) -> Result<VmOptions, NativeError
             defer: Duration::from_millis(options.defer_ms.into()),
         },
         decision_timeout: Duration::from_millis(options.decision_timeout_ms.into()),
+        redact: options.redact,
         unclaimed_access: match options.unclaimed_access {
             NativeUnclaimedAccess::Abort => UnclaimedAccessPolicy::Abort,
             NativeUnclaimedAccess::Stop => UnclaimedAccessPolicy::Stop,

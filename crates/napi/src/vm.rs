@@ -6,7 +6,7 @@ use napi::bindgen_prelude::{BigInt, Buffer, Either, Function, Object, Uint8Array
 use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
 use napi::{Env, Result, Status};
 use napi_derive::napi;
-use seawall_vmm::{Answer, AnswerOutcome, Reply, Vm, VmError};
+use seawall_vmm::{Answer, AnswerOutcome, Reply, Vm, VmError, VmStats};
 
 use crate::decision::{NativeAbortRequest, NativeDecision, NativeFallbackReason};
 use crate::error::NativeError;
@@ -30,6 +30,56 @@ pub struct NativeVm {
 #[derive(Debug)]
 pub struct NativeClosed {
     pub unretired_host_pages: i64,
+}
+
+/// What was counted so far.
+#[napi(object, object_from_js = false)]
+#[derive(Debug)]
+pub struct NativeStats {
+    pub exits: Vec<ExitCount>,
+    #[napi(ts_type = "bigint")]
+    pub failures: u64,
+    #[napi(ts_type = "bigint")]
+    pub delivered: u64,
+    #[napi(ts_type = "bigint")]
+    pub lost: u64,
+    pub decisions: DecisionCounts,
+}
+
+#[napi(object, object_from_js = false)]
+#[derive(Debug)]
+pub struct ExitCount {
+    pub name: &'static str,
+    #[napi(ts_type = "bigint")]
+    pub count: u64,
+}
+
+#[napi(object, object_from_js = false)]
+#[derive(Debug)]
+pub struct DecisionCounts {
+    #[napi(ts_type = "bigint")]
+    pub asked: u64,
+    #[napi(ts_type = "bigint")]
+    pub late: u64,
+    #[napi(ts_type = "bigint")]
+    pub fallback: u64,
+}
+
+impl From<VmStats> for NativeStats {
+    fn from(stats: VmStats) -> Self {
+        let exits = stats.exits.into_iter();
+        Self {
+            exits: exits.map(|(name, count)| ExitCount { name, count }).collect(),
+            failures: stats.failures,
+            delivered: stats.delivered,
+            lost: stats.lost,
+            decisions: DecisionCounts {
+                asked: stats.decisions.asked,
+                late: stats.decisions.late,
+                fallback: stats.decisions.fallback,
+            },
+        }
+    }
 }
 
 /// Makes a promise, and the function that fulfils it from any thread.
@@ -290,6 +340,13 @@ impl NativeVm {
     #[must_use]
     pub fn poisoned_pages(&self) -> Vec<PoisonedPage> {
         self.vm.poisoned_pages().iter().map(PoisonedPage::from).collect()
+    }
+
+    /// What was counted so far, also of a VM that is closed.
+    #[napi(catch_unwind)]
+    #[must_use]
+    pub fn stats(&self) -> NativeStats {
+        self.vm.stats().into()
     }
 
     /// Returns how many bytes the guest's UART took.

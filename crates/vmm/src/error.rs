@@ -256,12 +256,13 @@ impl InjectionError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum UnhandledExit {
     /// A number this version does not know.
-    #[error("exit reason {reason} with payload {payload:#x?}")]
+    #[error("exit reason {reason}{}", payload_text(payload))]
     Unknown {
         /// `kvm_run.exit_reason`.
         reason: u32,
-        /// The first 32 bytes of the exit union.
-        payload: [u64; 4],
+        /// The first 32 bytes of the exit union: nobody knows what is in them, so they are absent where the guest's addresses
+        /// must not be told.
+        payload: Option<[u64; 4]>,
     },
     /// `KVM_EXIT_FAIL_ENTRY`.
     #[error("KVM_EXIT_FAIL_ENTRY, hardware reason {hardware_entry_failure_reason:#x} on CPU {cpu}")]
@@ -293,6 +294,10 @@ pub enum UnhandledExit {
         /// `KVM_SYSTEM_EVENT_*`.
         kind: u32,
     },
+}
+
+fn payload_text(payload: &Option<[u64; 4]>) -> String {
+    payload.map_or_else(String::new, |payload| format!(" with payload {payload:#x?}"))
 }
 
 impl VmError {

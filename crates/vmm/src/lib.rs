@@ -17,6 +17,7 @@ pub mod memory_layout;
 mod options;
 pub mod sea;
 mod simulated;
+mod statistics;
 mod vcpu;
 mod vm;
 
@@ -24,11 +25,12 @@ pub use backend::QuarantineError;
 pub use error::{InjectionError, UnhandledExit, VmError};
 pub use event::{
     AccessKind, DecidedBy, DeferralOutcome, DeferralReport, Event, EventKind, Injection, InjectionMethod,
-    MemoryFailure, OutboxTotals, QuarantineMethod, QuarantineReport, UnclaimedAccess, Wake,
+    MemoryFailure, QuarantineMethod, QuarantineReport, UnclaimedAccess, Wake,
 };
 pub use options::{BackendKind, BackendOptions, Boot, Image, MAX_VCPUS, UnclaimedAccessPolicy, VmOptions};
 pub use sea::{MemoryFailurePolicy, RecoverablePolicy, Threshold, ThresholdAction, UncontainablePolicy};
 pub use seawall_kvm::{HugePage, SystemEventKind};
 pub use simulated::{AbortStep, Script, ScriptError, Step};
+pub use statistics::{DecisionStats, VmStats};
 pub use vcpu::{Answer, AnswerOutcome, Ask, FallbackReason};
 pub use vm::{ClosedVm, ExitReason, Reply, Vm, VmExit, VmState};

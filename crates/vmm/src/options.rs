@@ -39,6 +39,8 @@ pub struct VmOptions {
     pub decision_timeout: Duration,
     /// What to do with an access to where nothing is.
     pub unclaimed_access: UnclaimedAccessPolicy,
+    /// Leave what may be the guest's addresses out of errors. What leaves them out of events is whoever tells those.
+    pub redact: bool,
 }
 
 /// What to do with an access to a guest-physical address that no device claims.

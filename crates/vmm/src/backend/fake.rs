@@ -14,6 +14,7 @@ use crate::event::Outbox;
 use crate::options::{BackendKind, UnclaimedAccessPolicy};
 use crate::sea::{Granule, MemoryFailurePolicy, RecoverablePolicy, UncontainablePolicy};
 use crate::simulated::SimulatedQuarantine;
+use crate::statistics::Statistics;
 use crate::vcpu::{GuestGate, RunContext};
 
 /// What the kernel answers to a refused call.
@@ -246,7 +247,7 @@ pub(crate) fn context(recoverable: RecoverablePolicy, outbox: Arc<Outbox>) -> Ru
         },
         unclaimed: UnclaimedAccessPolicy::Abort,
         bus: Bus::new(Arc::clone(&outbox)),
-        ledger: Mutex::default(),
+        ledger: Arc::default(),
         gate: Arc::new(GuestGate::new([])),
         quarantine: Box::new(SimulatedQuarantine::new(&Arc::new(
             GuestMemory::create(2 << 20, None).expect("memory"),
@@ -255,6 +256,8 @@ pub(crate) fn context(recoverable: RecoverablePolicy, outbox: Arc<Outbox>) -> Ru
         outbox,
         questions: None,
         control: mpsc::channel().0,
+        statistics: Arc::new(Statistics::new(1)),
+        redact: false,
         pending: Mutex::default(),
     }
 }

@@ -17,7 +17,7 @@ use crate::vcpu::FallbackReason;
 use crate::vm::{VmExit, VmState};
 
 pub(crate) use outbox::Outbox;
-pub use outbox::{OutboxTotals, Wake};
+pub use outbox::Wake;
 
 /// One event of one virtual machine.
 #[derive(Debug, Clone, PartialEq)]

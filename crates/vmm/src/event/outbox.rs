@@ -55,13 +55,13 @@ impl Queue {
 
 /// How much passed through an outbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct OutboxTotals {
+pub(crate) struct OutboxTotals {
     /// Events handed to the reader.
-    pub delivered: u64,
+    pub(crate) delivered: u64,
     /// Events dropped because the reader was too slow.
-    pub lost: u64,
+    pub(crate) lost: u64,
     /// Bytes of console output dropped because the reader was too slow.
-    pub console_bytes_lost: u64,
+    pub(crate) console_bytes_lost: u64,
 }
 
 impl Outbox {

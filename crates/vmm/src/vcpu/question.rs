@@ -148,6 +148,7 @@ impl Asked<'_> {
         mailbox: &Arc<Mailbox>,
     ) -> (Option<AbortKind>, bool) {
         let asked = Instant::now();
+        context.statistics.count_asked();
         if mailbox.begin_ask(self.seq) {
             let parked = Message::Parked {
                 vcpu: self.index,
@@ -183,6 +184,7 @@ impl Asked<'_> {
             Answer::Failed(reason, error) => (reason, (!error.is_empty()).then_some(error)),
         };
         failure.decided_by = DecidedBy::Fallback;
+        context.statistics.count_fallback();
         let failure = self.seq;
         context.outbox.push(EventKind::DecisionFallback {
             failure,

@@ -15,6 +15,7 @@ use crate::sea::{
     self, AbortRequest, Access, Decision, ErrorReport, FailureSource, Fidelity, Granule, Ledger,
     MemoryFailurePolicy,
 };
+use crate::statistics::Statistics;
 use crate::vcpu::apply::{inject, inject_serror};
 use crate::vcpu::deferral::Deferral;
 use crate::vcpu::guest_gate::GuestGate;
@@ -30,7 +31,7 @@ pub(crate) struct RunContext {
     pub(crate) policy: MemoryFailurePolicy,
     pub(crate) unclaimed: UnclaimedAccessPolicy,
     pub(crate) bus: Bus,
-    pub(crate) ledger: Mutex<Ledger>,
+    pub(crate) ledger: Arc<Mutex<Ledger>>,
     pub(crate) gate: Arc<GuestGate>,
     pub(crate) quarantine: Box<dyn PageQuarantine>,
     /// What a lost page takes with it where nobody says more: the host's page size.
@@ -40,6 +41,9 @@ pub(crate) struct RunContext {
     pub(crate) questions: Option<Questions>,
     /// Where the vCPUs tell the control thread what happened to them.
     pub(crate) control: mpsc::Sender<Message>,
+    pub(crate) statistics: Arc<Statistics>,
+    /// Whether errors leave out what they hold of the guest's own state.
+    pub(crate) redact: bool,
     /// The failures whose abort waits, by the number of their event.
     pub(crate) pending: Mutex<BTreeMap<u64, MemoryFailure>>,
 }
@@ -143,6 +147,7 @@ impl VcpuPosition {
             if exit != VcpuExit::Interrupted {
                 faults = 0;
             }
+            context.statistics.count_exit(index, &exit);
             if let Err(error) = self.look_after_deferral(vcpu, context) {
                 return ParkReason::Failed(error.into());
             }
@@ -244,6 +249,7 @@ impl VcpuPosition {
                 Some(unhandled(index, UnhandledExit::InternalError { suberror }))
             }
             VcpuExit::Unknown { reason, payload } => {
+                let payload = (!context.redact).then_some(payload);
                 Some(unhandled(index, UnhandledExit::Unknown { reason, payload }))
             }
         }

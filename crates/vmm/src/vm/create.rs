@@ -14,6 +14,7 @@ use crate::event::{Outbox, Wake};
 use crate::memory_layout::RAM_BASE;
 use crate::options::VmOptions;
 use crate::sea::{ErrorReport, Ledger};
+use crate::statistics::Statistics;
 use crate::vcpu::{self, Ask, ParkReason, Questions, RunContext, VcpuThread};
 use crate::vm::control::{Control, Limits};
 use crate::vm::message::Message;
@@ -60,18 +61,22 @@ fn create(
     let boot = boot::load(&options.boot, &memory)?;
     let machine = backend::create(options, &memory)?;
     let outbox = Arc::new(Outbox::new(wake));
+    let ledger = Arc::new(Mutex::new(Ledger::default()));
+    let statistics = Arc::new(Statistics::new(machine.vcpus.len()));
     let context = Arc::new(RunContext {
         backend: options.backend.kind(),
         policy: options.memory_failure,
         unclaimed: options.unclaimed_access,
         bus: Bus::new(Arc::clone(&outbox)),
-        ledger: Mutex::new(Ledger::default()),
+        ledger: Arc::clone(&ledger),
         gate: machine.gate,
         quarantine: machine.quarantine,
         granule: machine.granule,
         outbox: Arc::clone(&outbox),
         questions: ask.map(|ask| Questions::new(ask, options.decision_timeout)),
         control: sender.clone(),
+        statistics: Arc::clone(&statistics),
+        redact: options.redact,
         pending: Mutex::default(),
     });
     let watch = match machine.vm {
@@ -108,6 +113,8 @@ fn create(
     let shared = Arc::new(Shared {
         state: StateCell::new(),
         outbox,
+        ledger,
+        statistics,
         resources: RwLock::new(Some(Resources {
             _watch: watch,
             memory,

@@ -17,7 +17,7 @@ mod message;
 mod state;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError, RwLock, mpsc};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, mpsc};
 use std::time::Duration;
 
 use seawall_arm64::{AbortKind, Gpa};
@@ -25,10 +25,11 @@ use seawall_kvm::{Errno, GuestMemory, GuestMemoryError, MemoryErrorWatch, RegId}
 
 use crate::containment::signal_code;
 use crate::error::VmError;
-use crate::event::{Event, EventKind, Injection, MemoryFailure, Outbox, OutboxTotals, Wake};
+use crate::event::{Event, EventKind, Injection, MemoryFailure, Outbox, Wake};
 use crate::memory_layout::{self, RAM_BASE};
 use crate::options::VmOptions;
-use crate::sea::{AbortRequest, Decision, ErrorReport, PoisonedPage};
+use crate::sea::{AbortRequest, Decision, ErrorReport, Ledger, PoisonedPage};
+use crate::statistics::{Statistics, VmStats};
 use crate::vcpu::{Answer, AnswerOutcome, Ask, RunContext, VcpuCommand};
 use state::StateCell;
 
@@ -51,6 +52,8 @@ struct Shared {
     state: StateCell,
     outbox: Arc<Outbox>,
     /// Present until the VM is closed.
+    ledger: Arc<Mutex<Ledger>>,
+    statistics: Arc<Statistics>,
     resources: RwLock<Option<Resources>>,
 }
 
@@ -98,6 +101,7 @@ impl Vm {
     ///     unclaimed_access: UnclaimedAccessPolicy::Abort,
     ///     decision_timeout: std::time::Duration::from_millis(100),
     /// };
+    ///     redact: false,
     /// let (reply, created) = mpsc::channel();
     /// Vm::create(options, Box::new(|| {}), None, Box::new(move |vm| reply.send(vm).expect("somebody waits")));
     /// let vm = created.recv().expect("an answer").expect("a virtual machine");
@@ -168,6 +172,7 @@ impl Vm {
             questions.answer(failure, answer)
         });
         if let AnswerOutcome::Late(after) = outcome {
+            self.shared.statistics.count_late();
             self.shared
                 .outbox
                 .push(EventKind::DecisionLate { failure, after });
@@ -300,10 +305,20 @@ impl Vm {
         self.shared.outbox.take_console()
     }
 
-    /// How many events passed through.
+    /// What was counted so far; once the VM is closed, all of it.
     #[must_use]
-    pub fn totals(&self) -> OutboxTotals {
-        self.shared.outbox.totals()
+    pub fn stats(&self) -> VmStats {
+        let ledger = self.shared.ledger.lock().unwrap_or_else(PoisonError::into_inner);
+        let failures = ledger.totals().failures;
+        drop(ledger);
+        let events = self.shared.outbox.totals();
+        VmStats {
+            exits: self.shared.statistics.exits(),
+            failures,
+            delivered: events.delivered,
+            lost: events.lost,
+            decisions: self.shared.statistics.decisions(),
+        }
     }
 
     /// Copies `len` bytes of guest RAM at `gpa`, also while the guest runs. A lost page is never read.

@@ -71,7 +71,7 @@ fn a_storm_of_errors_with_a_slow_reader_is_accounted_for() {
     let mut machine = Machine::started(INJECT, (0..VCPUS).map(storm).collect());
     // The reader starts when there is no room left, and is slower than the guests.
     let deadline = Instant::now() + LIMIT;
-    while machine.vm.totals().lost == 0 {
+    while machine.vm.stats().lost == 0 {
         assert!(Instant::now() < deadline, "the ring never fills");
         std::thread::sleep(Duration::from_micros(100));
     }
@@ -84,7 +84,7 @@ fn a_storm_of_errors_with_a_slow_reader_is_accounted_for() {
     machine.kinds();
 
     let produced = VCPUS * ERRORS + 4; // running, stopped, exit, closed
-    let totals = machine.vm.totals();
+    let totals = machine.vm.stats();
     assert_eq!(totals.delivered + totals.lost, produced);
     assert!(totals.lost > 0);
     assert_eq!(lost(&machine.events), totals.lost);

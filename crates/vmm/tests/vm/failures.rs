@@ -67,7 +67,7 @@ fn an_exit_newer_than_us_fails_the_machine_with_its_number() {
             vcpu: 1,
             exit: UnhandledExit::Unknown {
                 reason: 4711,
-                payload: [0; 4]
+                payload: Some([0; 4])
             }
         }
     );

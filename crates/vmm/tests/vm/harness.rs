@@ -99,6 +99,7 @@ pub(crate) fn options(policy: MemoryFailurePolicy, vcpus: Vec<Vec<Step>>) -> VmO
         memory_failure: policy,
         unclaimed_access: UnclaimedAccessPolicy::Abort,
         decision_timeout: Duration::from_millis(100),
+        redact: false,
     }
 }
 

@@ -42,6 +42,8 @@ impl Stuck {
         let shared = Arc::new(Shared {
             state: StateCell::new(),
             outbox,
+            ledger: Arc::clone(&context.ledger),
+            statistics: Arc::clone(&context.statistics),
             resources: RwLock::new(Some(Resources {
                 _watch: None,
                 memory: Arc::clone(&memory),

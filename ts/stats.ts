@@ -1,0 +1,24 @@
+import type { NativeStats } from './native.ts'
+
+/** What a VM has counted since it was created. */
+export interface VmStats {
+  /**
+   * How often the vCPUs left the guest, by the kernel's reason: `KVM_EXIT_ARM_SEA` is `arm-sea`. Two names are ours: `sigbus`
+   * is `KVM_EXIT_INTR` by the signal of a memory error, `other` every reason that this version does not know. All names are
+   * there, also those of exits that never occurred.
+   */
+  exits: Record<string, bigint>
+  /** Memory failures, also those whose page is not known. The second event of one that waited is no second failure. */
+  failures: bigint
+  /** Events handed over to JavaScript. */
+  delivered: bigint
+  /** Events dropped before, because JavaScript was too slow; what a slow reader of `events()` loses later is not counted. */
+  lost: bigint
+  /** Failures that `decide` was to be asked about, its answers that came too late, and those that the policy decided. */
+  decisions: { asked: bigint; late: bigint; fallback: bigint }
+}
+
+/** Gives the counters their public form. */
+export function toStats({ exits, ...stats }: NativeStats): VmStats {
+  return { exits: Object.fromEntries(exits.map(({ name, count }) => [name, count])), ...stats }
+}
