@@ -260,6 +260,46 @@ test('one exception at a time, and none after a PSCI call', async (t) => {
   )
 })
 
+test('nothing is injected into a vCPU in a mode that no guest of ours has', async (t) => {
+  for (const [pstate, why] of [
+    [0x3c9n, 'EL2h (0b01001): no guest has EL2: nested virtualisation is not supported'],
+    [0x1d3n, 'AArch32 svc (0b10011): AArch32 is supported at EL0 alone'],
+  ] as const) {
+    const into = { step: 'set-register', name: 'pstate', value: pstate } as const
+    const inMode = (operation: string) =>
+      `Expected a vCPU in EL0t, EL1t, EL1h or AArch32 usr for ${operation} but received one in ${why}`
+    await using vm = await Vm.create({
+      ...valid,
+      backend: simulated({ script: [[into, { step: 'print', text: 'x' }, { step: 'spin' }]] }),
+    })
+    const ready = new Promise((resolve) => vm.console.once('data', resolve))
+    await vm.start()
+    await ready
+    await vm.pause()
+    const [vcpu] = vm.vcpus
+    for (const [operation, inject] of [
+      ['injectDataAbort()', () => vcpu?.injectDataAbort()],
+      ['injectInstructionAbort()', () => vcpu?.injectInstructionAbort({ fidelity: 'kvm' })],
+      ['injectSError()', () => vcpu?.injectSError()],
+    ] as const) {
+      await rejects(t, (async () => inject())(), 'ERR_INVALID_INJECTION', inMode(operation))
+    }
+    t.is(await vcpu?.getRegister('pstate'), pstate)
+    t.is(await vcpu?.getRegister('esr_el1'), 0n)
+    for (const step of [
+      { step: 'sea', esr: 0x9600_0010n, gpa: 0x8000_1000n, pstate },
+      { step: 'mmio-read', gpa: 0x1000n, size: 4 },
+    ] as const) {
+      await using ended = await Vm.create({ ...valid, backend: simulated({ script: [[into, step]] }) })
+      await ended.start()
+      const { reason, error } = await ended.wait()
+      t.deepEqual([reason, error?.code], ['failed', 'ERR_INVALID_INJECTION'])
+      t.is(error?.message, `the abort could not be injected into vCPU 0: ${inMode('an injection')}`)
+      t.is(await ended.vcpus[0]?.getRegister('pstate'), pstate)
+    }
+  }
+})
+
 test('injections and decisions say what they expect', async (t) => {
   await using vm = await Vm.create(valid)
   const [vcpu] = vm.vcpus

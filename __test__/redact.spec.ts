@@ -111,3 +111,12 @@ test('the bytes of an exit that nobody knows are in no error of a redacted VM', 
     t.is(told, error?.message ?? '')
   }
 })
+
+test('a mode that nothing can be injected into is named without the rest of PSTATE', async (t) => {
+  await using vm = await create([{ ...SEA, pstate: 0x6040_03c9n }])
+  await vm.start()
+  const { error } = await vm.wait()
+  t.is(error?.code, 'ERR_INVALID_INJECTION')
+  t.regex(error?.message ?? '', /EL2h/)
+  t.notRegex(error?.message ?? '', /604003c9/)
+})

@@ -55,7 +55,12 @@ export class Vcpu {
     return unwrap(await this.#vm.getRegister(this.index, checkString(name, 'name')))
   }
 
-  /** Writes a register, 64 bits. */
+  /**
+   * Writes a register, 64 bits.
+   *
+   * @throws {@link SeawallError} `ERR_INVALID_OPTION` for a `pstate` of another mode than EL0t, EL1t, EL1h or AArch32 User: no
+   * guest has EL2 (nested virtualisation) or an AArch32 kernel.
+   */
   async setRegister(name: RegisterName, value: bigint): Promise<void> {
     unwrap(await this.#vm.setRegister(this.index, checkString(name, 'name'), checkU64(value, 'value')))
   }
@@ -64,8 +69,8 @@ export class Vcpu {
    * Injects a data abort. After an access it is the abort of that access, in place of one that waits; before the first run,
    * or after a pause in the middle of something else, the whole exception entry is made of registers.
    *
-   * @throws {@link SeawallError} `ERR_INVALID_INJECTION` after a PSCI call, and after an injection that the guest has not
-   * taken yet: one exception at a time.
+   * @throws {@link SeawallError} `ERR_INVALID_INJECTION` after a PSCI call, after an injection that the guest has not taken
+   * yet (one exception at a time), and in a mode that no guest of Seawall has.
    */
   injectDataAbort(options: InjectOptions = {}): Promise<Injection> {
     return this.#injectAbort('data', options)

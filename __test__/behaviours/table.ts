@@ -3,6 +3,7 @@ import {
   type MemoryFailureEvent,
   SeawallError,
   type SimulatedStep,
+  type Vcpu,
   type Vm,
   type VmEvent,
   type VmExit,
@@ -528,6 +529,59 @@ export const behaviours: Behaviour[] = [
     exceptions: [],
   },
   {
+    name: 'a data abort and an instruction abort at once are refused, before the first instruction and after an access',
+    guest: 'read-el0',
+    arm: 'fsc=0x10',
+    script: [[ready, sea(0x9200_0010n, EL0), exception, ...done]],
+    options: { memoryFailure: { recoverable: 'pause' } },
+    prepare: async (vm) => {
+      const [vcpu] = vm.vcpus
+      if (vcpu === undefined) throw new Error('there is no vCPU')
+      const saved = await read(vcpu, ENTRY_REGISTERS)
+      await vcpu.injectDataAbort()
+      await refusesMore(vcpu)
+      // As if nothing had been injected.
+      for (const [name, value] of Object.entries(saved)) await vcpu.setRegister(name, value)
+    },
+    act: async (vm, next) => {
+      await paused(vm, next)
+      const [vcpu] = vm.vcpus
+      if (vcpu === undefined) throw new Error('there is no vCPU')
+      await vcpu.injectDataAbort()
+      await refusesMore(vcpu)
+      await vm.resume()
+    },
+    exit: shutdown,
+    failures: [{ action: 'pause' }],
+    exceptions: [{ vector: 0x400n, esr: 0x9200_0010n, far: ACCESS, spsr: EL0 }],
+    lines: ['done'],
+  },
+  {
+    name: 'no vCPU is put into EL2, EL3, AArch32 but at EL0, or a reserved mode',
+    guest: 'spin',
+    script: [[ready, { step: 'spin' }]],
+    act: async (vm) => void (await vm.stop()),
+    prepare: async (vm) => {
+      const [vcpu] = vm.vcpus
+      if (vcpu === undefined) throw new Error('there is no vCPU')
+      const before = await vcpu.getRegister('pstate')
+      for (let mode = 0n; mode < 32n; mode += 1n) {
+        // AArch32 EL0 is for the processor to have or not: what is not refused here is KVM's to decide.
+        if ([0b00000n, 0b00100n, 0b00101n, 0b10000n].includes(mode)) continue
+        await refused(() => vcpu.setRegister('pstate', 0x3c0n | mode), 'ERR_INVALID_OPTION', /for pstate but/)
+      }
+      if ((await vcpu.getRegister('pstate')) !== before) throw new Error('PSTATE changed')
+      for (const pstate of [0x3c4n, 0x3c0n, before]) {
+        await vcpu.setRegister('pstate', pstate)
+        const found = await vcpu.getRegister('pstate')
+        if (found !== pstate) throw new Error(`PSTATE reads ${found} instead of ${pstate}`)
+      }
+    },
+    exit: { reason: 'requested', vcpu: null },
+    failures: [],
+    exceptions: [],
+  },
+  {
     name: 'a handler decides while the vCPU waits',
     guest: 'read-el0',
     arm: 'fsc=0x10',
@@ -680,6 +734,37 @@ export const behaviours: Behaviour[] = [
     lines: ['ready'],
   },
 ]
+
+const ENTRY_REGISTERS = ['pc', 'pstate', 'elr_el1', 'spsr_el1', 'esr_el1', 'far_el1']
+
+async function read(vcpu: Vcpu, names: string[]): Promise<Record<string, bigint>> {
+  const values = await Promise.all(names.map(async (name) => [name, await vcpu.getRegister(name)] as const))
+  return Object.fromEntries(values)
+}
+
+/** Every further exception by hand is refused, and changes nothing. */
+async function refusesMore(vcpu: Vcpu): Promise<void> {
+  const before = await read(vcpu, ENTRY_REGISTERS)
+  for (const inject of [
+    () => vcpu.injectInstructionAbort(),
+    () => vcpu.injectDataAbort(),
+    () => vcpu.injectSError(),
+  ]) {
+    await refused(inject, 'ERR_INVALID_INJECTION', /but received one after an injection$/)
+  }
+  const after = await read(vcpu, ENTRY_REGISTERS)
+  for (const name of ENTRY_REGISTERS) {
+    if (after[name] !== before[name]) throw new Error(`${name} was ${before[name]} and is ${after[name]}`)
+  }
+}
+
+async function refused(operation: () => Promise<unknown>, code: string, message: RegExp): Promise<void> {
+  const error = await operation().then(
+    () => new Error('it was done'),
+    (error: unknown) => error,
+  )
+  if (!(error instanceof SeawallError) || error.code !== code || !message.test(error.message)) throw error
+}
 
 async function paused(vm: Vm, next: (type: VmEvent['type']) => Promise<VmEvent>): Promise<void> {
   while (vm.state !== 'paused') await next('state-changed')

@@ -6,6 +6,7 @@ use seawall_kvm::{Errno, KvmError};
 
 use crate::backend::QuarantineError;
 use crate::memory_layout::RAM_BASE;
+use crate::mode::UnsupportedMode;
 use crate::options::MAX_VCPUS;
 use crate::vm::VmState;
 
@@ -116,6 +117,12 @@ pub enum VmError {
         /// The name.
         name: String,
     },
+    /// The register may not hold this: no guest of ours is in such a mode.
+    #[error("Expected a mode of EL0t, EL1t, EL1h or AArch32 usr for pstate but received {mode}")]
+    UnsupportedPstate {
+        /// The mode of the value.
+        mode: UnsupportedMode,
+    },
     /// A decision is about a failure that does not wait.
     #[error("Expected the number of a failure that waits for decisions but received {failure}")]
     NoSuchFailure {
@@ -193,6 +200,14 @@ pub enum VmError {
         /// What the vCPU's last exit was.
         last_exit: &'static str,
     },
+    /// The vCPU is where no exception entry of ours is right.
+    #[error("Expected a vCPU in EL0t, EL1t, EL1h or AArch32 usr for {operation} but received one in {mode}")]
+    InjectionInMode {
+        /// What was asked for.
+        operation: &'static str,
+        /// Where it is.
+        mode: UnsupportedMode,
+    },
     /// KVM exited for a reason that this version does not know, or that no virtual machine survives.
     #[error("vCPU {vcpu} left the guest for a reason Seawall cannot handle: {exit}")]
     UnhandledExit {
@@ -231,6 +246,9 @@ pub enum InjectionError {
     /// The kernel refused.
     #[error(transparent)]
     Kvm(#[from] KvmError),
+    /// The vCPU is where no exception entry of ours is right.
+    #[error("Expected a vCPU in EL0t, EL1t, EL1h or AArch32 usr for an injection but received one in {0}")]
+    Mode(UnsupportedMode),
     /// The kernel said success and the registers did not change.
     #[error("ESR_EL1 reads {found:#x} instead of {expected:#x} after the injection")]
     NotObserved {
@@ -247,7 +265,7 @@ impl InjectionError {
     pub const fn errno(&self) -> Option<Errno> {
         match self {
             Self::Kvm(error) => error.errno(),
-            Self::NotObserved { .. } => None,
+            Self::Mode(_) | Self::NotObserved { .. } => None,
         }
     }
 }
@@ -318,7 +336,8 @@ impl VmError {
             | Self::NoSuchFailure { .. }
             | Self::DecisionNotAllowed { .. }
             | Self::NoSuchVcpu { .. }
-            | Self::NoSuchRegister { .. } => "ERR_INVALID_OPTION",
+            | Self::NoSuchRegister { .. }
+            | Self::UnsupportedPstate { .. } => "ERR_INVALID_OPTION",
             Self::UnreadableImage { .. }
             | Self::EmptyImage { .. }
             | Self::ImageOutsideMemory { .. }
@@ -329,8 +348,13 @@ impl VmError {
             Self::OutsideGuestMemory { .. } | Self::InaccessibleGuestMemory { .. } => "ERR_GUEST_MEMORY",
             Self::PoisonedPage { .. } => "ERR_POISONED_PAGE",
             Self::Quarantine { .. } => "ERR_QUARANTINE",
+            Self::InvalidInjection { .. }
+            | Self::InjectionInMode { .. }
+            | Self::InjectionFailed {
+                source: InjectionError::Mode(_),
+                ..
+            } => "ERR_INVALID_INJECTION",
             Self::InjectionFailed { .. } => "ERR_INJECTION_FAILED",
-            Self::InvalidInjection { .. } => "ERR_INVALID_INJECTION",
             Self::Thread { .. } | Self::NoMemory { .. } => "ERR_OUT_OF_RESOURCES",
             Self::VcpuStuck { .. } | Self::Bug { .. } => "ERR_INTERNAL",
         }

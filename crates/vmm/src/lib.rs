@@ -14,6 +14,7 @@ mod devices;
 mod error;
 mod event;
 pub mod memory_layout;
+mod mode;
 mod options;
 pub mod sea;
 mod simulated;
@@ -27,6 +28,7 @@ pub use event::{
     AccessKind, DecidedBy, DeferralOutcome, DeferralReport, Event, EventKind, Injection, InjectionMethod,
     MemoryFailure, QuarantineMethod, QuarantineReport, UnclaimedAccess, Wake,
 };
+pub use mode::UnsupportedMode;
 pub use options::{BackendKind, BackendOptions, Boot, Image, MAX_VCPUS, UnclaimedAccessPolicy, VmOptions};
 pub use sea::{MemoryFailurePolicy, RecoverablePolicy, Threshold, ThresholdAction, UncontainablePolicy};
 pub use seawall_kvm::{HugePage, SystemEventKind};

@@ -13,6 +13,7 @@ use seawall_kvm::{Errno, KvmError, RegId, VcpuEvents};
 use crate::backend::VcpuBackend;
 use crate::error::InjectionError;
 use crate::event::{Injection, InjectionMethod};
+use crate::mode;
 use crate::sea::{Fidelity, InjectionPlan};
 
 /// A value that no processor and no kernel writes to ESR_EL1: bits 63:56 are reserved.
@@ -36,12 +37,18 @@ pub(crate) fn inject(vcpu: &mut dyn VcpuBackend, plan: &InjectionPlan) -> Inject
 
 /// Injects an SError. The guest takes it at once, or when it unmasks it.
 pub(crate) fn inject_serror(vcpu: &mut dyn VcpuBackend, iss: Option<u32>) -> Injection {
-    let error = vcpu.set_events(VcpuEvents::SError { iss }).err();
+    let injected = supported_mode(vcpu).and_then(|()| Ok(vcpu.set_events(VcpuEvents::SError { iss })?));
     Injection {
         method: InjectionMethod::SError,
         esr: None,
-        error: error.map(InjectionError::from),
+        error: injected.err(),
     }
+}
+
+/// Refuses what would compute nonsense: the kernel's exception entry from such a mode is another one.
+fn supported_mode(vcpu: &mut dyn VcpuBackend) -> Result<(), InjectionError> {
+    let pstate = Pstate::from_bits(vcpu.get_register(RegId::PSTATE)?);
+    mode::check(pstate).map_err(InjectionError::Mode)
 }
 
 /// ESR_ELx.FnV: FAR_ELx is not valid (Arm ARM, ESR_ELx, ISS encoding of aborts).
@@ -50,6 +57,7 @@ const FNV: u64 = 1 << 10;
 type Failed = (InjectionMethod, InjectionError);
 
 fn try_inject(vcpu: &mut dyn VcpuBackend, plan: &InjectionPlan) -> Result<(InjectionMethod, Esr), Failed> {
+    supported_mode(vcpu).map_err(|error| (InjectionMethod::Registers, error))?;
     if !plan.after_access {
         // The address the kernel would use is that of some access before.
         return enter_by_registers(vcpu, plan).map_err(|error| (InjectionMethod::Registers, error));

@@ -8,7 +8,7 @@ use seawall_kvm::{Errno, KvmError, RegId, SystemEventKind, VcpuEntry, VcpuExit};
 
 use crate::backend::{PageQuarantine, VcpuBackend};
 use crate::devices::Bus;
-use crate::error::{UnhandledExit, VmError};
+use crate::error::{InjectionError, UnhandledExit, VmError};
 use crate::event::{AccessKind, EventKind, Injection, MemoryFailure, Outbox, UnclaimedAccess};
 use crate::options::{BackendKind, UnclaimedAccessPolicy};
 use crate::sea::{
@@ -322,23 +322,20 @@ impl VcpuPosition {
         vcpu: &mut dyn VcpuBackend,
         context: &RunContext,
     ) -> Result<Injection, VmError> {
+        let operation = match request.kind {
+            AbortKind::Data => "injectDataAbort()",
+            AbortKind::Instruction => "injectInstructionAbort()",
+        };
         let last = match self.last_exit {
             LastExit::Access(access) => Some(access),
             LastExit::None => None,
             LastExit::Other(last_exit) => {
-                let operation = match request.kind {
-                    AbortKind::Data => "injectDataAbort()",
-                    AbortKind::Instruction => "injectInstructionAbort()",
-                };
                 return Err(VmError::InvalidInjection { operation, last_exit });
             }
         };
         let pstate = Pstate::from_bits(vcpu.get_register(RegId::PSTATE)?);
         let injection = inject(vcpu, &sea::plan_request(request, last, pstate));
-        if injection.entered() {
-            self.settled_by_hand(context);
-        }
-        Ok(injection)
+        self.injected_by_hand(operation, injection, context)
     }
 
     /// Injects an SError because somebody asked. It takes the place of an abort that waits: the access runs again once the
@@ -349,24 +346,32 @@ impl VcpuPosition {
         vcpu: &mut dyn VcpuBackend,
         context: &RunContext,
     ) -> Result<Injection, VmError> {
+        let operation = "injectSError()";
         if let LastExit::Other(last_exit) = self.last_exit {
-            let operation = "injectSError()";
             return Err(VmError::InvalidInjection { operation, last_exit });
         }
         let injection = inject_serror(vcpu, iss);
-        if injection.entered() {
-            self.settled_by_hand(context);
-        }
-        Ok(injection)
+        self.injected_by_hand(operation, injection, context)
     }
 
-    fn settled_by_hand(&mut self, context: &RunContext) {
-        // One exception at a time: the guest has to take this one first.
-        self.last_exit = LastExit::Other("an injection");
-        self.deferral = None;
-        if let Some(pending) = self.pending.take() {
-            context.pending().remove(&pending.seq);
+    fn injected_by_hand(
+        &mut self,
+        operation: &'static str,
+        injection: Injection,
+        context: &RunContext,
+    ) -> Result<Injection, VmError> {
+        if let Some(InjectionError::Mode(mode)) = injection.error {
+            return Err(VmError::InjectionInMode { operation, mode });
         }
+        if injection.entered() {
+            // One exception at a time: the guest has to take this one first.
+            self.last_exit = LastExit::Other("an injection");
+            self.deferral = None;
+            if let Some(pending) = self.pending.take() {
+                context.pending().remove(&pending.seq);
+            }
+        }
+        Ok(injection)
     }
 }
 

@@ -20,13 +20,14 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, mpsc};
 use std::time::Duration;
 
-use seawall_arm64::{AbortKind, Gpa};
+use seawall_arm64::{AbortKind, Gpa, Pstate};
 use seawall_kvm::{Errno, GuestMemory, GuestMemoryError, MemoryErrorWatch, RegId};
 
 use crate::containment::signal_code;
 use crate::error::VmError;
 use crate::event::{Event, EventKind, Injection, MemoryFailure, Outbox, Wake};
 use crate::memory_layout::{self, RAM_BASE};
+use crate::mode;
 use crate::options::VmOptions;
 use crate::sea::{AbortRequest, Decision, ErrorReport, Ledger, PoisonedPage};
 use crate::statistics::{Statistics, VmStats};
@@ -51,9 +52,9 @@ pub struct Vm {
 struct Shared {
     state: StateCell,
     outbox: Arc<Outbox>,
-    /// Present until the VM is closed.
     ledger: Arc<Mutex<Ledger>>,
     statistics: Arc<Statistics>,
+    /// Present until the VM is closed.
     resources: RwLock<Option<Resources>>,
 }
 
@@ -100,8 +101,8 @@ impl Vm {
     ///     },
     ///     unclaimed_access: UnclaimedAccessPolicy::Abort,
     ///     decision_timeout: std::time::Duration::from_millis(100),
-    /// };
     ///     redact: false,
+    /// };
     /// let (reply, created) = mpsc::channel();
     /// Vm::create(options, Box::new(|| {}), None, Box::new(move |vm| reply.send(vm).expect("somebody waits")));
     /// let vm = created.recv().expect("an answer").expect("a virtual machine");
@@ -236,16 +237,23 @@ impl Vm {
         }
     }
 
-    /// Writes a register of a vCPU that does not run, by its Arm name in lower case.
+    /// Writes a register of a vCPU that does not run, by its Arm name in lower case. PSTATE takes the modes of a guest that we
+    /// support: no EL2, no AArch32 but EL0's.
     pub fn set_register(&self, vcpu: u32, name: &str, value: u64, reply: Reply<()>) {
-        match RegId::by_name(name) {
-            Some(register) => self.command(vcpu, "setRegister()", reply, |reply| {
-                VcpuCommand::SetRegister(register, value, reply)
-            }),
-            None => reply(Err(VmError::NoSuchRegister {
+        let Some(register) = RegId::by_name(name) else {
+            return reply(Err(VmError::NoSuchRegister {
                 name: name.to_owned(),
-            })),
+            }));
+        };
+        // The kernel refuses some of these modes, as an ioctl that failed; the simulator has nobody to refuse them.
+        if register == RegId::PSTATE
+            && let Err(mode) = mode::check(Pstate::from_bits(value))
+        {
+            return reply(Err(VmError::UnsupportedPstate { mode }));
         }
+        self.command(vcpu, "setRegister()", reply, |reply| {
+            VcpuCommand::SetRegister(register, value, reply)
+        });
     }
 
     /// Injects an abort into a vCPU that does not run, for its last access where there was one. It takes the place of an
