@@ -1,6 +1,3 @@
-import { execFile } from 'node:child_process'
-import { fileURLToPath } from 'node:url'
-import { promisify } from 'node:util'
 import test from 'ava'
 import { jsonReplacer, jsonReviver, SeawallError, type VmEvent } from 'seawall'
 import { allExamples, fullFailure } from './event-examples.ts'
@@ -83,26 +80,4 @@ test('only the fields of 64 bits become bigints, and only from what the replacer
     }
     for (const other of [null, 16, true]) t.is(jsonReviver(key, other), other)
   }
-})
-
-test('examples/log-events.ts logs one event a line', async (t) => {
-  const example = fileURLToPath(new URL('../examples/log-events.js', import.meta.url))
-  const { stdout, stderr } = await promisify(execFile)(process.execPath, [example], { timeout: 60_000 })
-  t.is(stderr, '')
-  t.true(stdout.endsWith('\n'))
-  const lines = stdout.trimEnd().split('\n')
-  const events: VmEvent[] = lines.map((line) => JSON.parse(line, jsonReviver))
-  t.deepEqual(
-    events.map(({ seq, type }) => [seq, type]),
-    [
-      [1, 'state-changed'],
-      [2, 'memory-failure'],
-      [3, 'memory-failure'],
-      [4, 'state-changed'],
-      [5, 'exit'],
-      [6, 'state-changed'],
-    ],
-  )
-  t.like(events[1], { backend: 'simulated', gpa: 0x8001_0000n, consumer: { mode: 'user' }, action: 'inject' })
-  t.like(events[4], { exit: { reason: 'shutdown', vcpu: 0 } })
 })
