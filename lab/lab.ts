@@ -9,6 +9,7 @@ import { type LabKernel, makeKernel } from './kernel.ts'
 import { makeKernelHeaders } from './kernel-headers.ts'
 import { makeModule } from './module.ts'
 import { makeNodeRuntime } from './node-runtime.ts'
+import { makeProgramArchive } from './programs.ts'
 import { say } from './progress.ts'
 import { findProjectRoot } from './project.ts'
 import type { LabFile } from './project-archive.ts'
@@ -72,6 +73,7 @@ export async function setUpLab(options: LabOptions = {}): Promise<Lab> {
   const node = await makeNodeRuntime(cache)
   const archives = [
     await makeBaseArchive(root, node, join(projectRoot, 'lab', 'init')),
+    await makeProgramArchive(root, join(projectRoot, 'lab', 'programs')),
     await makeDependencyArchive(cache, projectRoot),
   ]
   const guests = await makeGuests(cache, root, projectRoot)
