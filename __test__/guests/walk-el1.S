@@ -3,6 +3,9 @@
 // Without poison the table is empty and the load ends in a translation fault (esr 0x96000006).
 #include "runtime.inc"
 
+#ifndef ACCESS
+#define ACCESS ldr x0, [x1]
+#endif
 #define LEVEL1_TABLE (RAM_BASE + 0x202000)
 #define BLOCK 0x401			// valid, access flag, readable and writable at EL1
 #define DEVICE (0 << 2)
@@ -37,6 +40,6 @@ main:
 	unmask_serror
 	load	x1, VIRTUAL
 	mov	x0, #MARKER
-	ldr	x0, [x1]
+	ACCESS
 	report	"value=", x0
 	finish

@@ -5,10 +5,10 @@ export class Injector {
   readonly #file = openSync('/dev/sea-inject', 'r+')
   #rules = 0
 
-  /** Arms the page at guest-physical address `gpa` by a rule such as `fsc=0x10 set=2`. */
-  arm(rule: string, gpa = 0x8010_0000n): void {
+  /** Arms the page at guest-physical address `gpa`, or `bytes` from there, by a rule such as `fsc=0x10 set=2`. */
+  arm(rule: string, gpa = 0x8010_0000n, bytes = 0x1000n): void {
     this.#rules += 1
-    const range = `start=0x${gpa.toString(16)} end=0x${(gpa + 0x1000n).toString(16)}`
+    const range = `start=0x${gpa.toString(16)} end=0x${(gpa + bytes).toString(16)}`
     writeSync(this.#file, `arm id=${this.#rules} tgid=${process.pid} ${range} ${rule}\n`)
   }
 

@@ -1,0 +1,47 @@
+import test from 'ava'
+import { InStep } from './in-step.ts'
+import { Injector } from './injector.ts'
+
+const PAGES = 48
+const AGAIN = 3
+
+for (const vcpus of [2, 3, 4]) {
+  test.serial(`${vcpus} vCPUs use a page while it is taken away, and none loses an abort`, async (t) => {
+    using injector = new Injector()
+    const inStep = await InStep.create({ vcpus, pages: PAGES, again: AGAIN })
+    const { guest, pages } = inStep
+    // One abort each: who comes next meets the quarantine, or the window before it.
+    for (const page of pages) injector.arm('fsc=0x10 count=1', page)
+    await guest.vm.start()
+    t.deepEqual(await guest.vm.wait(), { reason: 'shutdown', vcpu: 0 }, guest.console)
+    const lost = guest.vm.poisonedPages()
+    await guest.finish()
+
+    const aborts = PAGES * (1 + AGAIN)
+    const reports = inStep.reports()
+    t.log(`loads that ended before the page was out of reach: ${reports.map(({ before }) => before)}`)
+    for (const [vcpu, report] of reports.entries()) {
+      t.like(report, { aborts, after: 0, wrong: 0 }, `vCPU ${vcpu}`)
+    }
+    t.deepEqual(
+      lost.map(({ gpa, size, hits, state }) => ({ gpa, size, hits, state })),
+      pages.map((gpa) => ({ gpa, size: 4096, hits: vcpus * (1 + AGAIN), state: 'quarantined' })),
+    )
+    const of = (vcpu: number) => guest.failures.filter((failure) => failure.vcpu === vcpu).length
+    t.deepEqual(
+      reports.map((_, vcpu) => of(vcpu)),
+      reports.map(() => aborts),
+    )
+    t.is(guest.failures.filter(({ source }) => source === 'sea').length, PAGES)
+    // Of two vCPUs the one that was counted first may tell last.
+    const totals = guest.failures.map(({ ledger }) => ledger.total).sort((a, b) => a - b)
+    t.deepEqual(
+      totals,
+      totals.map((_, index) => index + 1),
+    )
+    t.is(Math.max(...guest.failures.map(({ ledger }) => ledger.distinctPages)), PAGES)
+    t.true(
+      guest.failures.every(({ quarantine, injection }) => quarantine !== null && injection?.result === 'ok'),
+    )
+  })
+}
