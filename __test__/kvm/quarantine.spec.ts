@@ -1,3 +1,6 @@
+import { execFile } from 'node:child_process'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
 import test from 'ava'
 import { InStep } from './in-step.ts'
 import { Injector } from './injector.ts'
@@ -45,3 +48,21 @@ for (const vcpus of [2, 3, 4]) {
     )
   })
 }
+
+test.serial('vCPUs lose pages that nobody had used, in a process that may lock no memory', async (t) => {
+  const program = fileURLToPath(new URL('untouched-pages.js', import.meta.url))
+  for (let round = 0; round < 2; round += 1) {
+    const { stdout } = await promisify(execFile)('sh', [
+      '-c',
+      `ulimit -l 0 && exec "$0" "$1"`,
+      process.execPath,
+      program,
+    ])
+    const result = JSON.parse(stdout)
+    t.deepEqual(
+      { reason: result.reason, error: result.error, hits: result.hits },
+      { reason: 'shutdown', error: undefined, hits: Array.from({ length: 48 }, () => 6) },
+    )
+    for (const report of result.reports) t.like(report, { aborts: 96, after: 0, wrong: 0 })
+  }
+})
