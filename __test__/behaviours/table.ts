@@ -9,6 +9,7 @@ import {
   type VmExit,
   type VmOptions,
 } from 'seawall'
+import { taken, touched } from './quarantine.ts'
 
 /** What a guest's own handler read in its registers, from the line it printed. */
 export interface GuestException {
@@ -126,7 +127,7 @@ function containedAbort(options: {
         gpa,
         consumer: { mode: user ? 'user' : 'kernel', pstate },
         page: gpa === null ? null : { gpa: PAGE, size: 4096, first: true, hits: 1, state: 'quarantined' },
-        quarantine: gpa === null ? null : { method: 'userfaultfd', granule: 4096 },
+        quarantine: gpa === null ? null : taken,
         injection,
         ledger: { distinctPages: gpa === null ? 0 : 1, total: 1 },
         flags: { actionRequired: true, recursive: false },
@@ -333,13 +334,10 @@ export const behaviours: Behaviour[] = [
     failures: [
       { source: 'sea', signal: null, page: { first: true, hits: 1 }, ledger: { distinctPages: 1, total: 1 } },
       {
-        source: 'quarantined-page',
-        abort: null,
-        signal: { code: 'BUS_MCEERR_AR', lsb: 12 },
-        gva: null,
+        ...touched,
         gpa: PAGE,
         page: { first: false, hits: 2, state: 'quarantined' },
-        quarantine: { method: 'userfaultfd', granule: 4096 },
+        quarantine: taken,
         injection: { ...byKernel, esr: 0x9600_0010n },
         ledger: { distinctPages: 1, total: 2 },
         flags: { recursive: false },

@@ -3,6 +3,9 @@
 // Without poison the table is empty and the load ends in a translation fault (esr 0x96000006).
 #include "runtime.inc"
 
+#ifndef BEFORE
+#define BEFORE
+#endif
 #ifndef ACCESS
 #define ACCESS ldr x0, [x1]
 #endif
@@ -38,6 +41,7 @@ main:
 	isb
 	puts	"ready\n"
 	unmask_serror
+	BEFORE
 	load	x1, VIRTUAL
 	mov	x0, #MARKER
 	ACCESS

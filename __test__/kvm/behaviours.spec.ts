@@ -1,10 +1,11 @@
 import test from 'ava'
 import { check } from '../behaviours/observe.ts'
+import { title } from '../behaviours/quarantine.ts'
 import { behaviours } from '../behaviours/table.ts'
 import { Injector } from './injector.ts'
 
 for (const behaviour of behaviours) {
-  test.serial(behaviour.name, async (t) => {
+  test.serial(title(behaviour.name), async (t) => {
     const injector = new Injector()
     try {
       if (behaviour.arm !== undefined) injector.arm(behaviour.arm)

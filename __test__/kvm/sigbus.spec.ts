@@ -1,6 +1,7 @@
 import { closeSync, openSync, readFileSync, readSync, writeFileSync } from 'node:fs'
 import test from 'ava'
 import { SeawallError, type Vm } from 'seawall'
+import { title } from '../behaviours/quarantine.ts'
 import { Guest } from './guest.ts'
 import { hwpoison } from './hwpoison.ts'
 import { InStep } from './in-step.ts'
@@ -24,7 +25,7 @@ function frameOf(gpa: bigint): bigint {
 }
 
 test.serial(
-  'a page that the host loses under a running guest becomes an abort, and Node lives',
+  title('a page that the host loses under a running guest becomes an abort, and Node lives'),
   async (t) => {
     const guest = await Guest.create('read-until-abort')
     await guest.vm.start()
@@ -75,101 +76,113 @@ const accesses = [
 ] as const
 
 for (const [what, name, { esr, far }, method] of accesses) {
-  test.serial(`${what} of a page that the host has lost becomes the abort of that access`, async (t) => {
-    const guest = await Guest.create(name)
-    // Now the page is there, and dirty.
-    guest.vm.memory.write(PAGE, new Uint8Array(8))
-    t.regex(
-      await hwpoison(PAGE),
-      /^poisoned pid=\d+ offset=0x100000 bytes=0x1000 signal=BUS_MCEERR_AR lsb=12$/,
-    )
-    await guest.vm.start()
-    t.deepEqual(await guest.finish(), { reason: 'shutdown', vcpu: 0 })
-    t.is(guest.failures.length, 1)
-    const [failure] = guest.failures
-    t.like(failure, {
-      source: 'sigbus-ar',
-      signal: { code: 'BUS_MCEERR_AR', lsb: 12 },
-      abort: null,
-      gva: null,
-      gpa: PAGE,
-      consumer: { mode: name.endsWith('el0') ? 'user' : 'kernel' },
-      quarantine: { method: 'hwpoison', granule: 4096 },
-      injection: { method, result: 'ok', esr },
-    })
-    const hex = (value: bigint | undefined) => `0x${value?.toString(16).padStart(16, '0')}`
-    const registers = `esr=${hex(esr)} far=${hex(far)} elr=${hex(failure?.consumer?.pc)}`
-    t.true(
-      guest.console.includes(`exception vector=${name.endsWith('el0') ? '0x400' : '0x200'} ${registers}`),
-    )
-    t.true(guest.console.endsWith('done\n'), guest.console)
-  })
+  test.serial(
+    title(`${what} of a page that the host has lost becomes the abort of that access`),
+    async (t) => {
+      const guest = await Guest.create(name)
+      // Now the page is there, and dirty.
+      guest.vm.memory.write(PAGE, new Uint8Array(8))
+      t.regex(
+        await hwpoison(PAGE),
+        /^poisoned pid=\d+ offset=0x100000 bytes=0x1000 signal=BUS_MCEERR_AR lsb=12$/,
+      )
+      await guest.vm.start()
+      t.deepEqual(await guest.finish(), { reason: 'shutdown', vcpu: 0 })
+      t.is(guest.failures.length, 1)
+      const [failure] = guest.failures
+      t.like(failure, {
+        source: 'sigbus-ar',
+        signal: { code: 'BUS_MCEERR_AR', lsb: 12 },
+        abort: null,
+        gva: null,
+        gpa: PAGE,
+        consumer: { mode: name.endsWith('el0') ? 'user' : 'kernel' },
+        quarantine: { method: 'hwpoison', granule: 4096 },
+        injection: { method, result: 'ok', esr },
+      })
+      const hex = (value: bigint | undefined) => `0x${value?.toString(16).padStart(16, '0')}`
+      const registers = `esr=${hex(esr)} far=${hex(far)} elr=${hex(failure?.consumer?.pc)}`
+      t.true(
+        guest.console.includes(`exception vector=${name.endsWith('el0') ? '0x400' : '0x200'} ${registers}`),
+      )
+      t.true(guest.console.endsWith('done\n'), guest.console)
+    },
+  )
 }
 
-test.serial('two vCPUs touch one page that the host has lost, and each gets its own aborts', async (t) => {
-  const guest = await Guest.create('two-readers', { vcpus: 2, memoryFailure: { sameFaultLimit: 1000 } })
-  guest.vm.memory.write(PAGE, new Uint8Array(8))
-  await hwpoison(PAGE)
-  await guest.vm.start()
-  t.is((await guest.finish()).reason, 'shutdown')
-  t.regex(guest.console, /cpu=0 aborts=0x0*c8\ncpu=1 aborts=0x0*c8\ndone\n$/)
-  const of = (vcpu: number) => guest.failures.filter((failure) => failure.vcpu === vcpu).length
-  t.deepEqual([of(0), of(1)], [200, 200])
-  t.is(guest.failures.filter(({ source }) => source === 'sea').length, 0)
-  t.is(Math.max(...guest.failures.map(({ ledger }) => ledger.total)), 400)
-  t.is(Math.max(...guest.failures.map(({ ledger }) => ledger.distinctPages)), 1)
-})
+test.serial(
+  title('two vCPUs touch one page that the host has lost, and each gets its own aborts'),
+  async (t) => {
+    const guest = await Guest.create('two-readers', { vcpus: 2, memoryFailure: { sameFaultLimit: 1000 } })
+    guest.vm.memory.write(PAGE, new Uint8Array(8))
+    await hwpoison(PAGE)
+    await guest.vm.start()
+    t.is((await guest.finish()).reason, 'shutdown')
+    t.regex(guest.console, /cpu=0 aborts=0x0*c8\ncpu=1 aborts=0x0*c8\ndone\n$/)
+    const of = (vcpu: number) => guest.failures.filter((failure) => failure.vcpu === vcpu).length
+    t.deepEqual([of(0), of(1)], [200, 200])
+    t.is(guest.failures.filter(({ source }) => source === 'sea').length, 0)
+    t.is(Math.max(...guest.failures.map(({ ledger }) => ledger.total)), 400)
+    t.is(Math.max(...guest.failures.map(({ ledger }) => ledger.distinctPages)), 1)
+  },
+)
 
-test.serial('vCPUs touch pages that the host has lost at the same moment, one after the other', async (t) => {
-  const inStep = await InStep.create({ vcpus: 3, pages: 16, again: 1 })
-  const { guest, pages } = inStep
-  for (const page of pages) await hwpoison(page)
-  await guest.vm.start()
-  t.deepEqual(await guest.vm.wait(), { reason: 'shutdown', vcpu: 0 }, guest.console)
-  t.deepEqual(
-    guest.vm.poisonedPages().map(({ gpa, hits, source }) => ({ gpa, hits, source })),
-    pages.map((gpa) => ({ gpa, hits: 6, source: 'sigbus-ar' })),
-  )
-  await guest.finish()
-  const report = { aborts: 32, before: 0, after: 0, wrong: 0 }
-  t.deepEqual(inStep.reports(), [report, report, report])
-  t.is(guest.failures.length, 96)
-  t.true(guest.failures.every(({ signal }) => signal?.code === 'BUS_MCEERR_AR' && signal.lsb === 12))
-})
+test.serial(
+  title('vCPUs touch pages that the host has lost at the same moment, one after the other'),
+  async (t) => {
+    const inStep = await InStep.create({ vcpus: 3, pages: 16, again: 1 })
+    const { guest, pages } = inStep
+    for (const page of pages) await hwpoison(page)
+    await guest.vm.start()
+    t.deepEqual(await guest.vm.wait(), { reason: 'shutdown', vcpu: 0 }, guest.console)
+    t.deepEqual(
+      guest.vm.poisonedPages().map(({ gpa, hits, source }) => ({ gpa, hits, source })),
+      pages.map((gpa) => ({ gpa, hits: 6, source: 'sigbus-ar' })),
+    )
+    await guest.finish()
+    const report = { aborts: 32, before: 0, after: 0, wrong: 0 }
+    t.deepEqual(inStep.reports(), [report, report, report])
+    t.is(guest.failures.length, 96)
+    t.true(guest.failures.every(({ signal }) => signal?.code === 'BUS_MCEERR_AR' && signal.lsb === 12))
+  },
+)
 
 for (const [what, access] of [
   ['read', (vm: Vm) => vm.memory.read(PAGE - 0x1000n, 0x3000)],
   ['write', (vm: Vm) => vm.memory.write(PAGE - 0x1000n, new Uint8Array(0x3000))],
 ] as const) {
-  test.serial(`a ${what} of guest memory fails while the host loses the page, and Node lives`, async (t) => {
-    const { vm } = await Guest.create('spin')
-    access(vm)
-    let poisoned = false
-    let ended = 0
-    const poisons = hwpoison(PAGE).then(() => {
-      poisoned = true
-    })
-    // The copies go on while the page is lost; the event loop gets its turn between them.
-    let error: unknown
-    const deadline = Date.now() + 60_000
-    while (error === undefined && Date.now() < deadline) {
-      for (let copies = 0; copies < 1000 && error === undefined; copies += 1) {
-        try {
-          access(vm)
-          ended += 1
-        } catch (thrown) {
-          error = thrown
+  test.serial(
+    title(`a ${what} of guest memory fails while the host loses the page, and Node lives`),
+    async (t) => {
+      const { vm } = await Guest.create('spin')
+      access(vm)
+      let poisoned = false
+      let ended = 0
+      const poisons = hwpoison(PAGE).then(() => {
+        poisoned = true
+      })
+      // The copies go on while the page is lost; the event loop gets its turn between them.
+      let error: unknown
+      const deadline = Date.now() + 60_000
+      while (error === undefined && Date.now() < deadline) {
+        for (let copies = 0; copies < 1000 && error === undefined; copies += 1) {
+          try {
+            access(vm)
+            ended += 1
+          } catch (thrown) {
+            error = thrown
+          }
         }
+        await new Promise((resolve) => setImmediate(resolve))
       }
-      await new Promise((resolve) => setImmediate(resolve))
-    }
-    t.log(`${ended} copies, then an error, ${poisoned ? 'after' : 'before'} the program had said so`)
-    await poisons
-    t.true(error instanceof SeawallError)
-    t.true(['ERR_GUEST_MEMORY', 'ERR_POISONED_PAGE'].includes((error as SeawallError).code))
-    t.throws(() => access(vm), { instanceOf: SeawallError })
-    t.notThrows(() => vm.memory.read(PAGE - 0x1000n, 0x1000))
-    t.notThrows(() => vm.memory.read(PAGE + 0x1000n, 0x1000))
-    await vm.close()
-  })
+      t.log(`${ended} copies, then an error, ${poisoned ? 'after' : 'before'} the program had said so`)
+      await poisons
+      t.true(error instanceof SeawallError)
+      t.true(['ERR_GUEST_MEMORY', 'ERR_POISONED_PAGE'].includes((error as SeawallError).code))
+      t.throws(() => access(vm), { instanceOf: SeawallError })
+      t.notThrows(() => vm.memory.read(PAGE - 0x1000n, 0x1000))
+      t.notThrows(() => vm.memory.read(PAGE + 0x1000n, 0x1000))
+      await vm.close()
+    },
+  )
 }
