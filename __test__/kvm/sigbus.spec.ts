@@ -100,7 +100,7 @@ for (const [what, name, { esr, far }, method] of accesses) {
         quarantine: { method: 'hwpoison', granule: 4096 },
         injection: { method, result: 'ok', esr },
       })
-      const hex = (value: bigint | undefined) => `0x${value?.toString(16).padStart(16, '0')}`
+      const hex = (value: bigint | null | undefined) => `0x${value?.toString(16).padStart(16, '0')}`
       const registers = `esr=${hex(esr)} far=${hex(far)} elr=${hex(failure?.consumer?.pc)}`
       t.true(
         guest.console.includes(`exception vector=${name.endsWith('el0') ? '0x400' : '0x200'} ${registers}`),

@@ -118,7 +118,7 @@ impl Backing {
     /// Maps the first `len` bytes for reads and writes. Whoever asked unmaps them.
     pub(crate) fn map(&self, len: usize) -> Result<NonNull<u8>, KvmError> {
         let access = libc::PROT_READ | libc::PROT_WRITE;
-        let base = map_file(None, &self.memfd, 0, len, access)?;
+        let base = map_file(Place::Anywhere, &self.memfd, 0, len, access)?;
         Ok(base.cast())
     }
 
@@ -141,7 +141,9 @@ impl Backing {
         };
         let first = file_offset - file_offset % unit;
         let mapped = to_usize((file_offset - first + len).next_multiple_of(unit))?;
-        let base = map_file(None, memfd, first, mapped, libc::PROT_READ)?;
+        // A page that nobody used before gets memory here, where the process may lock none. Without, an access while a
+        // userfaultfd has it and the poison is not there yet ends KVM_RUN with EFAULT, which does not say where.
+        let base = map_file(Place::Populated, memfd, first, mapped, libc::PROT_READ)?;
         let held = HeldPage {
             offset,
             base,
@@ -180,7 +182,7 @@ impl Backing {
         let file_offset = replacements.len;
         resize(&replacements.memfd, file_offset + len)?;
         replacements.len = file_offset + len;
-        let place = NonNull::new(base.as_ptr().wrapping_byte_add(to_usize(offset)?));
+        let place = Place::Over(base.as_ptr().wrapping_byte_add(to_usize(offset)?));
         let access = libc::PROT_READ | libc::PROT_WRITE;
         map_file(place, &replacements.memfd, file_offset, to_usize(len)?, access)?;
         replacements.pages.insert(offset, (len, file_offset));
@@ -226,9 +228,19 @@ fn resize(memfd: &OwnedFd, len: u64) -> Result<(), KvmError> {
     }
 }
 
-/// Maps a file: over what is at `place`, which must be guest RAM, or where the kernel likes.
+/// Where a file is mapped.
+enum Place {
+    /// Where the kernel likes.
+    Anywhere,
+    /// The same, with every page of it present.
+    Populated,
+    /// Over a part of guest RAM.
+    Over(*mut u8),
+}
+
+/// Maps a file.
 fn map_file(
-    place: Option<NonNull<u8>>,
+    place: Place,
     file: &OwnedFd,
     offset: u64,
     len: usize,
@@ -239,8 +251,9 @@ fn map_file(
         errno: Errno(libc::EINVAL),
     })?;
     let (address, flags) = match place {
-        None => (ptr::null_mut(), libc::MAP_SHARED),
-        Some(place) => (place.as_ptr().cast(), libc::MAP_SHARED | libc::MAP_FIXED),
+        Place::Anywhere => (ptr::null_mut(), libc::MAP_SHARED),
+        Place::Populated => (ptr::null_mut(), libc::MAP_SHARED | libc::MAP_POPULATE),
+        Place::Over(place) => (place.cast(), libc::MAP_SHARED | libc::MAP_FIXED),
     };
     // SAFETY: a fresh mapping at an address the kernel chooses, or over a part of the mapping of guest RAM, to which no
     // Rust reference exists and which stays a mapping for reads and writes.
