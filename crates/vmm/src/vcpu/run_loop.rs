@@ -10,6 +10,7 @@ use crate::backend::{PageQuarantine, VcpuBackend};
 use crate::devices::Bus;
 use crate::error::{InjectionError, UnhandledExit, VmError};
 use crate::event::{AccessKind, EventKind, Injection, MemoryFailure, Outbox, UnclaimedAccess};
+use crate::memory_layout::PAGE_SIZE;
 use crate::options::{BackendKind, UnclaimedAccessPolicy};
 use crate::sea::{
     self, AbortRequest, Access, Decision, ErrorReport, FailureSource, Fidelity, Granule, Ledger,
@@ -273,7 +274,8 @@ impl VcpuPosition {
     ) -> Option<ParkReason> {
         if context.ledger().lost(gpa.bits(), 1).is_some() {
             let report = ErrorReport::Hole { write };
-            return self.memory_failure(index, report, Some(gpa), vcpu, context, mailbox);
+            let page = Some(gpa.page(PAGE_SIZE));
+            return self.memory_failure(index, report, page, vcpu, context, mailbox);
         }
         let esr = bare_abort(write);
         let access = Access { esr, gva: None };
