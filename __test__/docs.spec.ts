@@ -1,0 +1,116 @@
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { Ajv2020 } from 'ajv/dist/2020.js'
+import test from 'ava'
+import { examples } from './event-examples.ts'
+import { typeShape } from './event-shapes.ts'
+
+const root = fileURLToPath(new URL('../..', import.meta.url))
+const pages = [
+  'README.md',
+  'ARCHITECTURE.md',
+  'CONTRIBUTING.md',
+  ...readdirSync(join(root, 'docs'))
+    .filter((name) => name.endsWith('.md'))
+    .map((name) => join('docs', name)),
+]
+
+function read(path: string): string {
+  return readFileSync(join(root, path), 'utf8')
+}
+
+/** The text without code blocks, in which nothing is a heading or a link. */
+function prose(path: string): string {
+  return read(path).replace(/^```.*?^```$/gms, '')
+}
+
+/** The sections of a page by their heading of the second level. */
+function sections(path: string): Map<string, string> {
+  const [, ...parts] = read(path).split(/^## /m)
+  return new Map(
+    parts.map((part) => {
+      const end = part.indexOf('\n')
+      return [part.slice(0, end).replaceAll('`', ''), part.slice(end)]
+    }),
+  )
+}
+
+/** The anchors of a page: GitHub makes them of the headings. */
+function anchors(path: string): string[] {
+  return [...prose(path).matchAll(/^#+ (.+)$/gm)].map(([, heading = '']) =>
+    heading
+      .toLowerCase()
+      .replace(/[^\p{Letter}\p{Number} _-]/gu, '')
+      .replaceAll(' ', '-'),
+  )
+}
+
+for (const page of pages) {
+  test(`the relative links of ${page} lead somewhere`, (t) => {
+    const links = [...prose(page).matchAll(/\]\(([^)\s]+)\)/g)].map(([, link = '']) => link)
+    for (const link of links.filter((found) => !/^https?:/.test(found))) {
+      const [path = '', anchor] = link.split('#')
+      const target = path === '' ? page : join(dirname(page), path)
+      t.true(existsSync(join(root, target)), `${link} is not there`)
+      if (anchor !== undefined) t.true(anchors(target).includes(anchor), `${link} has no such heading`)
+    }
+    t.pass()
+  })
+}
+
+test('README.md links every page of docs/', (t) => {
+  for (const page of pages.filter((found) => found.startsWith('docs'))) {
+    t.true(read('README.md').includes(`](${page})`), page)
+  }
+})
+
+test('docs/errors.md has a section and a row for every code', (t) => {
+  const codes = [...read('ts/errors.ts').matchAll(/^ {2}\| '(ERR_\w+)'$/gm)].map(([, code = '']) => code)
+  t.true(codes.length >= 15)
+  const found = sections('docs/errors.md')
+  for (const code of codes) {
+    t.regex(found.get(code) ?? '', /- \*\*Means\*\*: .*- \*\*Do\*\*: /s, `${code} has no section`)
+    t.true(read('docs/errors.md').includes(`| [\`${code}\`](#${code.toLowerCase()})`), `${code} has no row`)
+  }
+})
+
+const shape = typeShape(join(root, 'dist', 'events.d.ts'), 'VmEvent')
+const COMMON = ['type', 'schemaVersion', 'seq', 'time', 'monotonicNs']
+
+test('docs/events.md names the fields that every event has', (t) => {
+  const section = sections('docs/events.md').get('What every event has') ?? ''
+  for (const field of COMMON) t.true(section.includes(`\`${field}\``), field)
+})
+
+for (const type of Object.keys(examples)) {
+  test(`docs/events.md has a section on ${type}, with every field and every word of it`, (t) => {
+    const section = sections('docs/events.md').get(type) ?? ''
+    const lines = shape.filter((line) => line.startsWith(`"${type}".`))
+    t.true(lines.length > COMMON.length)
+    const missing: string[] = []
+    for (const line of lines) {
+      const [path = '', words = ''] = line.slice(type.length + 3).split(': ')
+      if (COMMON.includes(path)) continue
+      // A field of what may be absent is named with or without the question mark of what it is in.
+      const names = [path, path.replaceAll(/\?(?=\.)/g, ''), path.replaceAll('?', '')]
+      if (!names.some((name) => section.includes(`\`${name}\``))) missing.push(path)
+      for (const [word] of words.matchAll(/(?<=")[^"]+(?=")/g)) {
+        if (word !== ' | ' && !section.includes(`\`${word}\``)) missing.push(`${path}: ${word}`)
+      }
+    }
+    t.deepEqual(missing, [])
+  })
+}
+
+test('the examples of docs/events.md are what the schema says, one for every type', (t) => {
+  const ajv = new Ajv2020({ strict: true, allErrors: true })
+  const validate = ajv.compile(JSON.parse(read('schema/events.schema.json')))
+  const types: string[] = []
+  for (const [, text = ''] of read('docs/events.md').matchAll(/^```json\n(.*?)^```$/gms)) {
+    const event = JSON.parse(text)
+    t.true(validate(event), `${event.type}: ${ajv.errorsText(validate.errors)}`)
+    types.push(event.type)
+  }
+  t.deepEqual(types.sort(), Object.keys(examples).sort())
+})
