@@ -1,3 +1,4 @@
+import { setTimeout } from 'node:timers/promises'
 import { type MemoryFailureEvent, Vm, type VmExit, type VmOptions } from 'seawall'
 
 /** A micro-guest, and what was seen of it. */
@@ -24,6 +25,15 @@ export class Guest {
   static async create(name: string, options: Partial<VmOptions> = {}): Promise<Guest> {
     const boot = { type: 'flat', image: `build/guests/${name}.bin` } as const
     return new Guest(await Vm.create({ memory: 4 * 2 ** 20, boot, ...options }))
+  }
+
+  /** Waits until there are `count` failures, and returns the last of them. */
+  async failure(count: number): Promise<MemoryFailureEvent> {
+    for (;;) {
+      const failure = this.failures[count - 1]
+      if (failure !== undefined) return failure
+      await setTimeout(10)
+    }
   }
 
   /** Waits for the guest's end, and for all it said; the VM is closed then. */

@@ -65,4 +65,9 @@ export class InStep {
       return Object.fromEntries(words.map(([word, value]) => [word, Number(value)])) as unknown as Report
     })
   }
+
+  /** Closes the VM. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.guest.vm.close()
+  }
 }

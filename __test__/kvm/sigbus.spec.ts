@@ -1,7 +1,8 @@
-import { closeSync, openSync, readFileSync, readSync, writeFileSync } from 'node:fs'
+import { readFileSync } from 'node:fs'
 import test from 'ava'
 import { SeawallError, type Vm } from 'seawall'
 import { title } from '../behaviours/quarantine.ts'
+import { loseFrameAt } from './frame.ts'
 import { Guest } from './guest.ts'
 import { hwpoison } from './hwpoison.ts'
 import { InStep } from './in-step.ts'
@@ -9,33 +10,28 @@ import { InStep } from './in-step.ts'
 const PAGE = 0x8010_0000n
 const RAM = 0x8000_0000n
 
-/** The page frame number behind a page of the guest's RAM, from /proc/self/pagemap. */
-function frameOf(gpa: bigint): bigint {
+/** Where a page of the only guest's RAM lies in this process. */
+function addressOf(gpa: bigint): bigint {
   const mapping = readFileSync('/proc/self/maps', 'utf8')
     .split('\n')
     .find((line) => line.includes('memfd:seawall-guest'))
-  const start = BigInt(`0x${mapping?.split('-')[0]}`)
-  const entry = Buffer.alloc(8)
-  const pagemap = openSync('/proc/self/pagemap', 'r')
-  readSync(pagemap, entry, 0, 8, Number(((start + gpa - RAM) / 4096n) * 8n))
-  closeSync(pagemap)
-  const word = entry.readBigUInt64LE()
-  if (word >> 63n === 0n) throw new Error(`the page at 0x${gpa.toString(16)} is not present`)
-  return word & ((1n << 55n) - 1n)
+  return BigInt(`0x${mapping?.split('-')[0]}`) + gpa - RAM
 }
 
 test.serial(
   title('a page that the host loses under a running guest becomes an abort, and Node lives'),
   async (t) => {
-    const guest = await Guest.create('read-until-abort')
+    await using guest = await Guest.create('read-until-abort')
     await guest.vm.start()
     await guest.ready
-    const frame = frameOf(PAGE)
-    writeFileSync('/sys/devices/system/memory/hard_offline_page', `0x${(frame * 4096n).toString(16)}`)
+    loseFrameAt(addressOf(PAGE))
     t.deepEqual(await guest.finish(), { reason: 'shutdown', vcpu: 0 })
     t.regex(guest.console, /value=0x0*5eed\naborts=0x0*1\ndone\n$/)
-    t.is(guest.failures.length, 1)
-    t.like(guest.failures[0], {
+    // The guest's access and the host's own notice race; who is first has the page taken away.
+    const [first, second] = guest.failures
+    const inAdvance = first?.source === 'sigbus-ao'
+    t.is(guest.failures.length, inAdvance ? 2 : 1)
+    t.like(inAdvance ? second : first, {
       source: 'sigbus-ar',
       severity: 'recoverable',
       abort: null,
@@ -43,7 +39,7 @@ test.serial(
       gva: null,
       gpa: PAGE,
       consumer: { mode: 'kernel' },
-      page: { gpa: PAGE, size: 4096, first: true, hits: 1, state: 'quarantined' },
+      page: { gpa: PAGE, size: 4096, first: !inAdvance, hits: inAdvance ? 2 : 1, state: 'quarantined' },
       quarantine: { method: 'hwpoison', granule: 4096 },
       action: 'inject',
       injection: { method: 'vcpu-events', result: 'ok' },
@@ -79,13 +75,9 @@ for (const [what, name, { esr, far }, method] of accesses) {
   test.serial(
     title(`${what} of a page that the host has lost becomes the abort of that access`),
     async (t) => {
-      const guest = await Guest.create(name)
-      // Now the page is there, and dirty.
-      guest.vm.memory.write(PAGE, new Uint8Array(8))
-      t.regex(
-        await hwpoison(PAGE),
-        /^poisoned pid=\d+ offset=0x100000 bytes=0x1000 signal=BUS_MCEERR_AR lsb=12$/,
-      )
+      await using guest = await Guest.create(name)
+      // The page is not mapped here yet: so nobody is told before the guest needs it.
+      t.regex(await hwpoison(PAGE), /^poisoned pid=\d+ offset=0x100000 bytes=0x1000/)
       await guest.vm.start()
       t.deepEqual(await guest.finish(), { reason: 'shutdown', vcpu: 0 })
       t.is(guest.failures.length, 1)
@@ -113,8 +105,10 @@ for (const [what, name, { esr, far }, method] of accesses) {
 test.serial(
   title('two vCPUs touch one page that the host has lost, and each gets its own aborts'),
   async (t) => {
-    const guest = await Guest.create('two-readers', { vcpus: 2, memoryFailure: { sameFaultLimit: 1000 } })
-    guest.vm.memory.write(PAGE, new Uint8Array(8))
+    await using guest = await Guest.create('two-readers', {
+      vcpus: 2,
+      memoryFailure: { sameFaultLimit: 1000 },
+    })
     await hwpoison(PAGE)
     await guest.vm.start()
     t.is((await guest.finish()).reason, 'shutdown')
@@ -130,7 +124,7 @@ test.serial(
 test.serial(
   title('vCPUs touch pages that the host has lost at the same moment, one after the other'),
   async (t) => {
-    const inStep = await InStep.create({ vcpus: 3, pages: 16, again: 1 })
+    await using inStep = await InStep.create({ vcpus: 3, pages: 16, again: 1, untouched: true })
     const { guest, pages } = inStep
     for (const page of pages) await hwpoison(page)
     await guest.vm.start()
@@ -154,7 +148,8 @@ for (const [what, access] of [
   test.serial(
     title(`a ${what} of guest memory fails while the host loses the page, and Node lives`),
     async (t) => {
-      const { vm } = await Guest.create('spin')
+      await using guest = await Guest.create('spin')
+      const { vm } = guest
       access(vm)
       let poisoned = false
       let ended = 0
@@ -163,8 +158,7 @@ for (const [what, access] of [
       })
       // The copies go on while the page is lost; the event loop gets its turn between them.
       let error: unknown
-      const deadline = Date.now() + 60_000
-      while (error === undefined && Date.now() < deadline) {
+      while (error === undefined) {
         for (let copies = 0; copies < 1000 && error === undefined; copies += 1) {
           try {
             access(vm)
@@ -179,10 +173,15 @@ for (const [what, access] of [
       await poisons
       t.true(error instanceof SeawallError)
       t.true(['ERR_GUEST_MEMORY', 'ERR_POISONED_PAGE'].includes((error as SeawallError).code))
-      t.throws(() => access(vm), { instanceOf: SeawallError })
+      // Told once, by the host's own notice or by the copy.
+      const failure = await guest.failure(1)
+      t.true(['sigbus-ao', 'device-access'].includes(failure.source), failure.source)
+      t.like(failure, { vcpu: null, consumer: null, gpa: PAGE, action: 'ignore', injection: null })
+      t.throws(() => access(vm), { code: 'ERR_POISONED_PAGE' })
       t.notThrows(() => vm.memory.read(PAGE - 0x1000n, 0x1000))
       t.notThrows(() => vm.memory.read(PAGE + 0x1000n, 0x1000))
       await vm.close()
+      t.is(guest.failures.length, 1)
     },
   )
 }
