@@ -42,8 +42,9 @@ export async function check(
   const lines = console.split('\n').filter((line) => line !== '')
   const exceptions = lines.filter((line) => line.startsWith('exception '))
   t.is(exceptions.length, behaviour.exceptions.length, console)
+  const consumed = failures.filter((failure) => failure.consumer !== null)
   for (const [index, line] of exceptions.entries()) {
-    checkException(t, line, behaviour.exceptions[index] ?? {}, failures[index])
+    checkException(t, line, behaviour.exceptions[index] ?? {}, consumed[index])
   }
   for (const line of behaviour.lines ?? []) t.true(lines.includes(line), `${line} is missing in:\n${console}`)
   t.false(lines.includes('done') && behaviour.lines?.includes('done') !== true, 'it went on after its end')

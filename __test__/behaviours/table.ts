@@ -48,21 +48,25 @@ export interface Behaviour {
   lines?: string[]
 }
 
-const PAGE = 0x8010_0000n
-const ACCESS = 0x8010_0010n
+export const PAGE = 0x8010_0000n
+export const ACCESS = 0x8010_0010n
 /** EL1h, SError unmasked; EL0t, SError unmasked: what the guests run in. */
-const EL1 = 0x2c5n
-const EL0 = 0x2c0n
+export const EL1 = 0x2c5n
+export const EL0 = 0x2c0n
 const PC = 0x8000_0040n
 
-const ready: SimulatedStep = { step: 'print', text: 'ready\n' }
-const exception: SimulatedStep = {
+export const ready: SimulatedStep = { step: 'print', text: 'ready\n' }
+export const exception: SimulatedStep = {
   step: 'print',
   text: 'exception vector={pc} esr={esr_el1} far={far_el1} elr={elr_el1} spsr={spsr_el1}\n',
 }
-const done: SimulatedStep[] = [{ step: 'print', text: 'done\n' }, { step: 'shutdown' }]
+export const done: SimulatedStep[] = [{ step: 'print', text: 'done\n' }, { step: 'shutdown' }]
 
-function sea(esr: bigint, pstate: bigint, more: { far?: bigint; gpa?: bigint | null } = {}): SimulatedStep {
+export function sea(
+  esr: bigint,
+  pstate: bigint,
+  more: { far?: bigint; gpa?: bigint | null } = {},
+): SimulatedStep {
   return { step: 'sea', esr, pstate, pc: PC, far: ACCESS, gpa: PAGE, ...more }
 }
 
@@ -764,6 +768,6 @@ async function refused(operation: () => Promise<unknown>, code: string, message:
   if (!(error instanceof SeawallError) || error.code !== code || !message.test(error.message)) throw error
 }
 
-async function paused(vm: Vm, next: (type: VmEvent['type']) => Promise<VmEvent>): Promise<void> {
+export async function paused(vm: Vm, next: (type: VmEvent['type']) => Promise<VmEvent>): Promise<void> {
   while (vm.state !== 'paused') await next('state-changed')
 }

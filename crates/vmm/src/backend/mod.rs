@@ -66,6 +66,14 @@ pub enum QuarantineError {
         /// How many are taken at most.
         limit: usize,
     },
+    /// A report names more pages than one call may.
+    #[error("Expected at most {limit} pages for one report but received {received}")]
+    TooMany {
+        /// How many it may name.
+        limit: u64,
+        /// How many it names.
+        received: u64,
+    },
     /// The page is not lost.
     #[error("it is not lost")]
     NotLost,

@@ -183,12 +183,14 @@ impl VcpuBackend for SimulatedVcpu {
                     len: 1,
                 });
             }
-            // Nothing was done about the abort, so the access runs again and aborts again, unless it finds good memory now.
             if let Some(abort) = self.unresolved
                 && self.get(RegId::PC) == abort.pc.bits()
-                && !self.quarantine.is_replaced(abort.gpa)
             {
-                return Ok(self.abort(abort));
+                // Nothing was done about the abort, so the access runs again: it aborts again, or finds good memory now.
+                if !self.quarantine.is_replaced(abort.gpa) {
+                    return Ok(self.abort(abort));
+                }
+                self.set(RegId::PC, abort.pc.bits().wrapping_add(4));
             }
             self.unresolved = None;
             let Some(step) = self.steps.pop_front() else {

@@ -16,7 +16,7 @@ use crate::event::{DecidedBy, EventKind, Injection, InjectionMethod, MemoryFailu
 use crate::memory_layout::{PAGE_SIZE, RAM_BASE};
 use crate::sea::{
     self, AbortRequest, Access, BARE_DATA_ABORT, Consumer, Decision, ErrorReport, FailureAction, Fidelity,
-    MemoryError, VerdictReason,
+    MemoryError, PageState, VerdictReason,
 };
 use crate::vcpu::apply::{inject, inject_serror};
 use crate::vcpu::deferral::Deferral;
@@ -187,7 +187,11 @@ impl VcpuPosition {
             FailureAction::InjectSError(iss) => Ok(inject_serror(vcpu, iss)),
             FailureAction::Pause => return Some(ParkReason::MemoryErrorPauses),
             FailureAction::Stop => return Some(ParkReason::PolicyStops),
-            FailureAction::Defer | FailureAction::Resume | FailureAction::Ignore => return None,
+            FailureAction::Resume => {
+                failure.page = failure.page.map(|hit| hit.in_state(PageState::Replaced));
+                return None;
+            }
+            FailureAction::Defer | FailureAction::Ignore => return None,
         };
         match injection {
             Err(error) => Some(ParkReason::Failed(error.into())),

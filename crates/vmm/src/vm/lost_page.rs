@@ -78,9 +78,12 @@ impl Control {
         let granule = context.granule.bytes();
         let first = offset - offset % granule;
         let end = offset + len;
-        if (end - first).div_ceil(granule) > REPORT_LIMIT {
-            let limit = usize::try_from(REPORT_LIMIT).unwrap_or(usize::MAX);
-            let source = QuarantineError::Full { limit };
+        let received = (end - first).div_ceil(granule);
+        if received > REPORT_LIMIT {
+            let source = QuarantineError::TooMany {
+                limit: REPORT_LIMIT,
+                received,
+            };
             return Err(quarantine(Gpa::from_bits(gpa), "taken out of reach", source));
         }
         let mut contained = Ok(());
