@@ -64,9 +64,9 @@ impl HeldPage {
     /// Takes the page out of the host's use for ever. Needs CAP_SYS_ADMIN.
     fn offline(&self) -> Result<(), KvmError> {
         let lost = self.base.as_ptr().wrapping_byte_add(self.start);
-        let mapping = lost.expose_provenance() as u64;
-        // The kernel tells the calling thread by a SIGBUS that must not end the process.
-        let slot = RunSlot::claim(mapping, self.len as u64);
+        // The kernel tells the calling thread by a SIGBUS that must not end the process. It names any mapping of the page:
+        // the guest's own, too, where the page is out of reach by a hole in the memory slots.
+        let slot = RunSlot::claim(0, u64::MAX);
         slot.enter();
         // SAFETY: the range lies inside a mapping of ours that nothing dereferences.
         let status = unsafe { libc::madvise(lost, self.len, libc::MADV_HWPOISON) };
