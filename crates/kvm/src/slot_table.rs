@@ -3,6 +3,8 @@
 //! KVM neither shrinks nor moves a slot: to take a page out of one, the slot is removed and what is left of it on both
 //! sides is added again.
 
+use std::collections::BTreeMap;
+
 /// A memory slot (`struct kvm_userspace_memory_region`, linux/kvm.h).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Slot {
@@ -33,7 +35,8 @@ impl Slot {
 /// The slots of one virtual machine.
 #[derive(Debug, Default)]
 pub(crate) struct SlotTable {
-    slots: Vec<Slot>,
+    /// By number.
+    slots: BTreeMap<u32, Slot>,
 }
 
 /// A slot to remove, and what is left of it to add.
@@ -45,23 +48,23 @@ pub(crate) struct Split {
 
 impl SlotTable {
     pub(crate) fn add(&mut self, slot: Slot) {
-        self.slots.push(slot);
+        self.slots.insert(slot.id, slot);
     }
 
     pub(crate) fn remove(&mut self, id: u32) {
-        self.slots.retain(|slot| slot.id != id);
+        self.slots.remove(&id);
     }
 
     /// The lowest number that no slot has.
     pub(crate) fn free_id(&self) -> u32 {
-        (0..)
-            .find(|id| self.slots.iter().all(|slot| slot.id != *id))
-            .unwrap_or(u32::MAX)
+        let unused = (0..).zip(self.slots.keys()).find(|(free, id)| free != *id);
+        let count = u32::try_from(self.slots.len()).unwrap_or(u32::MAX);
+        unused.map_or(count, |(free, _)| free)
     }
 
     /// How to make a hole of a range, if one slot holds all of it.
     pub(crate) fn split(&self, gpa: u64, len: u64) -> Option<Split> {
-        let removed = *self.slots.iter().find(|slot| slot.contains(gpa, len))?;
+        let removed = *self.slots.values().find(|slot| slot.contains(gpa, len))?;
         let (before, after) = (gpa - removed.gpa, gpa - removed.gpa + len);
         let mut left = Vec::new();
         if before > 0 {
