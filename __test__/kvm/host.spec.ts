@@ -107,7 +107,7 @@ if (host === 'active') {
     t.is((await vm.wait()).reason, 'shutdown')
     t.deepEqual(aborts, [200, 200])
     t.is(distinctPages, 1)
-    t.deepEqual(await vm.close(), { unretiredHostPages: 1 })
+    t.deepEqual(await vm.close(), { unretiredHostPages: 0 })
     injector[Symbol.dispose]()
   })
 
