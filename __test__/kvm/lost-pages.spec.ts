@@ -50,20 +50,44 @@ test.serial(title('both a page and what replaced it are taken out of use'), asyn
   t.deepEqual(states, ['replaced', 'host-offlined'].slice(-states.length))
 })
 
-test.serial(title('what a VM loses is taken again and again, up to a limit, and the VM lives'), async (t) => {
-  const { vm } = await Guest.create('idle', { memory: 32 * 2 ** 20 })
-  await vm.start()
-  await vm.reportPoison(PAGE, 200 * 4096)
-  t.is(vm.poisonedPages().length, 200)
-  t.true(vm.poisonedPages().every(({ state }) => state === 'quarantined'))
-  t.notThrows(() => vm.memory.read(PAGE - 4096n, 4096))
-  t.notThrows(() => vm.memory.read(PAGE + 200n * 4096n, 4096))
-  await vm.pause()
-  await vm.resume()
-  t.is((await vm.close()).unretiredHostPages, 0)
-})
+test.serial(
+  title('two hundred pages are taken under a running guest, and what lies around them stays'),
+  async (t) => {
+    const { vm } = await Guest.create('idle', { memory: 32 * 2 ** 20 })
+    await vm.start()
+    await vm.reportPoison(PAGE, 200 * 4096)
+    t.is(vm.poisonedPages().length, 200)
+    t.true(vm.poisonedPages().every(({ state }) => state === 'quarantined'))
+    t.notThrows(() => vm.memory.read(PAGE - 4096n, 4096))
+    t.notThrows(() => vm.memory.read(PAGE + 200n * 4096n, 4096))
+    await vm.pause()
+    await vm.resume()
+    t.is((await vm.close()).unretiredHostPages, 0)
+  },
+)
 
 if (quarantineMethod === 'userfaultfd') {
+  test.serial(
+    'a VM that loses more pages than a process has mappings for is told so, and lives',
+    async (t) => {
+      const { vm } = await Guest.create('idle', { memory: 32 * 2 ** 20 })
+      await vm.start()
+      await vm.reportPoison(PAGE, 4096 * 4096)
+      const next = PAGE + 4096n * 4096n
+      await t.throwsAsync(vm.reportPoison(next, 1), {
+        code: 'ERR_QUARANTINE',
+        message:
+          /^the page of guest RAM at 0x81100000 could not be taken out of reach: 4096 pages of this VM are in quarantine/,
+      })
+      const last = vm.poisonedPages().at(-1)
+      t.like(last, { gpa: next, state: 'poisoned' })
+      t.throws(() => vm.memory.read(next, 1), { code: 'ERR_POISONED_PAGE' })
+      t.is(vm.state, 'running')
+      const { unretiredHostPages } = await vm.close()
+      t.true(unretiredHostPages >= 1, 'at least the one that was never held')
+    },
+  )
+
   test.serial('a guest of huge pages loses 4 KiB by a hole, and nothing more', async (t) => {
     writeFileSync('/proc/sys/vm/nr_hugepages', '2')
     try {
