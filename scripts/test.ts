@@ -35,7 +35,7 @@ interface Host extends Pick<LabCommand, 'cpu' | 'kernel' | 'qemu'> {
 
 const onlyHostSpecs = (name: string): boolean => name.startsWith('host.')
 const onlyQuarantineSpecs = (name: string): boolean =>
-  /^(behaviours|lost-pages|quarantine|sigbus|sigbus-ao)\./.test(name)
+  /^(behaviours|device-access|lost-pages|quarantine|sigbus|sigbus-ao)\./.test(name)
 
 /** The hosts that the lab can be, and what runs on each. */
 const HOSTS: readonly Host[] = [

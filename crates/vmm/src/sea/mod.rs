@@ -16,5 +16,5 @@ pub use ledger::{Granule, Ledger, LedgerTotals, PageHit, PageState, PoisonedPage
 pub use memory_error::{Consumer, ConsumerMode, ErrorReport, FailureSource, MemoryError, SignalCode};
 pub use policy::{
     FailureAction, History, MemoryFailurePolicy, RecoverablePolicy, Severity, Threshold, ThresholdAction,
-    UncontainablePolicy, Verdict, VerdictReason, decide,
+    UncontainablePolicy, Verdict, VerdictReason, decide, severity,
 };

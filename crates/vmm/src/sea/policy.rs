@@ -196,7 +196,7 @@ impl fmt::Display for VerdictReason {
 /// Decides. No clock, no lock, no log: the same arguments always give the same verdict.
 #[must_use]
 pub fn decide(error: &MemoryError, history: &History, policy: &MemoryFailurePolicy) -> Verdict {
-    let (severity, reason) = severity(error);
+    let (severity, reason) = assess(error);
     let threshold = policy
         .threshold
         .filter(|threshold| history.first && history.distinct_pages >= threshold.distinct_pages);
@@ -238,7 +238,13 @@ pub fn decide(error: &MemoryError, history: &History, policy: &MemoryFailurePoli
     }
 }
 
-fn severity(error: &MemoryError) -> (Severity, VerdictReason) {
+/// How bad an error is.
+#[must_use]
+pub fn severity(error: &MemoryError) -> Severity {
+    assess(error).0
+}
+
+fn assess(error: &MemoryError) -> (Severity, VerdictReason) {
     match (error.report, error.abort()) {
         (ErrorReport::Signal { code, .. }, _) => {
             let reason = match (code, error.vcpu) {

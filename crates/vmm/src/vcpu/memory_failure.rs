@@ -16,7 +16,7 @@ use crate::event::{DecidedBy, EventKind, Injection, InjectionMethod, MemoryFailu
 use crate::memory_layout::{PAGE_SIZE, RAM_BASE};
 use crate::sea::{
     self, AbortRequest, Access, BARE_DATA_ABORT, Consumer, Decision, ErrorReport, FailureAction, Fidelity,
-    MemoryError, PageState, VerdictReason,
+    MemoryError, PageState, Severity, VerdictReason,
 };
 use crate::vcpu::apply::{inject, inject_serror};
 use crate::vcpu::deferral::Deferral;
@@ -112,17 +112,21 @@ impl VcpuPosition {
             gpa,
             consumer: Some(consumer),
         };
+        let mut worse = None;
         if let Some(deferral) = self.deferral.take() {
-            if deferral.is_of(&error) {
-                return self.defer_again(index, deferral, vcpu, context);
+            match (deferral.is_of(&error), sea::severity(&error)) {
+                (true, Severity::Recoverable) => return self.defer_again(index, deferral, vcpu, context),
+                // Without a quarantine the access consumes the error again, and this time nobody can contain it.
+                (true, Severity::Fatal) => worse = deferral.over().deferral,
+                (false, _) => deferral.tell_retired(context),
             }
-            deferral.tell_retired(context);
         }
         let streak = self.streak(&error);
         let Assessment {
             mut failure,
             threshold,
         } = context.assess(error, streak.injections);
+        failure.deferral = worse;
         let totals = failure.ledger;
         let mut must_park = false;
         let (reason, seq) = match context.questions_about(failure.source) {

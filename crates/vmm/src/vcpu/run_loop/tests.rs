@@ -6,7 +6,7 @@ use seawall_kvm::{Errno, MemoryErrorSignal, SeaExit, SignalCode};
 use super::*;
 use crate::backend::fake::{self, EINVAL, FakeVcpu, KernelInjection};
 use crate::event::{DeferralOutcome, QuarantineMethod, QuarantineReport};
-use crate::sea::{FailureAction, RecoverablePolicy};
+use crate::sea::{FailureAction, RecoverablePolicy, Severity};
 
 const UART_LINE_STATUS: Gpa = Gpa::from_bits(0x4000_2005);
 const HOLE: Gpa = Gpa::from_bits(0x1000);
@@ -383,4 +383,22 @@ fn a_deferral_ends_when_the_vcpu_goes_on() {
         (FailureAction::Defer, &None)
     );
     assert_eq!(failures[3].error.gpa, Some(Gpa::from_bits(0x8010_1000)));
+}
+
+#[test]
+fn a_deferred_access_that_gets_worse_is_never_injected() {
+    let worse = VcpuExit::ArmSea(SeaExit {
+        esr: Esr::from_bits(0x9200_1010),
+        gva: None,
+        gpa: Some(Gpa::from_bits(0x8010_0000)),
+    });
+    let (failures, vcpu) = deferred(Duration::from_secs(60), [SIGNAL, worse]);
+    let last = failures.last().expect("some");
+    assert_eq!(
+        (last.action, last.severity),
+        (FailureAction::Stop, Severity::Fatal)
+    );
+    let report = last.deferral.expect("it is over");
+    assert_eq!((report.retries, report.outcome), (1, DeferralOutcome::Deadline));
+    assert_eq!(vcpu.writes, [], "nothing was injected");
 }
