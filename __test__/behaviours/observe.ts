@@ -25,7 +25,8 @@ export async function check(
   const failures = events.filter((event) => event.type === 'memory-failure')
   t.is(failures.length, behaviour.failures.length, 'memory-failure events')
   for (const [index, failure] of failures.entries()) {
-    t.like(failure, { ...behaviour.failures[index], backend: kind, schemaVersion: 1 })
+    const expected = { ...behaviour.failures[index], backend: kind, schemaVersion: 1 }
+    t.like(failure, expected, behaviour.rows?.[index])
   }
   const unclaimed = events.filter((event) => event.type === 'unclaimed-access')
   t.is(unclaimed.length, behaviour.unclaimed?.length ?? 0, 'unclaimed-access events')

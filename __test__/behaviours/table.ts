@@ -21,7 +21,9 @@ export interface GuestException {
 }
 
 /** Part of an event: what is named must be equal. */
-type Like<T> = { [Key in keyof T]?: T[Key] extends object | null ? Like<NonNullable<T[Key]>> | null : T[Key] }
+export type Like<T> = {
+  [Key in keyof T]?: T[Key] extends object | null ? Like<NonNullable<T[Key]>> | null : T[Key]
+}
 
 /** One behaviour, shown by a micro-guest under KVM and by a script on the simulator, with one expectation for both. */
 export interface Behaviour {
@@ -29,8 +31,8 @@ export interface Behaviour {
   name: string
   /** The micro-guest, `__test__/guests/<guest>.S`. */
   guest: string
-  /** The injector's rule for the page at 0x80100000, without id, tgid and addresses; none where the page is good. */
-  arm?: string
+  /** The injector's rule for the page at 0x80100000, or the rules for the pages from there on; none where all are good. */
+  arm?: string | readonly string[]
   /** The same guest as the simulator plays it. */
   script: SimulatedStep[][]
   options?: Pick<VmOptions, 'memoryFailure' | 'capabilities' | 'unclaimedAccess' | 'vcpus'>
@@ -40,6 +42,8 @@ export interface Behaviour {
   act?: (vm: Vm, next: (type: VmEvent['type']) => Promise<VmEvent>) => Promise<void>
   exit: VmExit
   failures: Like<MemoryFailureEvent>[]
+  /** What each failure is, where there are many. */
+  rows?: string[]
   exceptions: Partial<GuestException>[]
   /** Why the policy decided although a handler was asked. */
   fallbacks?: string[]
@@ -97,162 +101,8 @@ const injected = {
 const restored = { method: 'vcpu-events+registers', result: 'ok' } as const
 const byKernel = { method: 'vcpu-events', result: 'ok' } as const
 
-/** One abort, from the exit's fields to what the guest's handler reads. */
-function containedAbort(options: {
-  name: string
-  guest: string
-  arm: string
-  user?: boolean
-  exitEsr: bigint
-  guestEsr: bigint
-  gva?: bigint | null
-  gpa?: bigint | null
-  guestFar?: bigint
-  abort: Like<NonNullable<MemoryFailureEvent['abort']>>
-  method?: 'vcpu-events' | 'vcpu-events+registers'
-  lines?: string[]
-}): Behaviour {
-  const { user = false, exitEsr, guestEsr, gva = ACCESS, gpa = PAGE, guestFar = gva ?? 0n } = options
-  const pstate = user ? EL0 : EL1
-  const injection = { ...(options.method === 'vcpu-events' ? byKernel : restored), esr: guestEsr }
-  return {
-    name: options.name,
-    guest: options.guest,
-    arm: options.arm,
-    script: oneAbort(sea(exitEsr, pstate, { far: gva ?? 0xdead_beefn, gpa })),
-    exit: shutdown,
-    failures: [
-      {
-        ...injected,
-        source: 'sea',
-        vcpu: 0,
-        abort: { esr: exitEsr, ...options.abort },
-        gva,
-        gpa,
-        consumer: { mode: user ? 'user' : 'kernel', pstate },
-        page: gpa === null ? null : { gpa: PAGE, size: 4096, first: true, hits: 1, state: 'quarantined' },
-        quarantine: gpa === null ? null : taken,
-        injection,
-        ledger: { distinctPages: gpa === null ? 0 : 1, total: 1 },
-        flags: { actionRequired: true, recursive: false },
-      },
-    ],
-    exceptions: [{ vector: user ? 0x400n : 0x200n, esr: guestEsr, far: guestFar, spsr: pstate }],
-    lines: ['ready', 'done'],
-  }
-}
-
 /** Every behaviour that KVM and the simulator share. */
 export const behaviours: Behaviour[] = [
-  containedAbort({
-    name: 'a read at EL1 is contained',
-    guest: 'read-el1',
-    arm: 'fsc=0x10',
-    exitEsr: 0x9200_0010n,
-    guestEsr: 0x9600_0010n,
-    abort: {
-      kind: 'data',
-      cause: 'external',
-      set: 'uer',
-      write: false,
-      walkLevel: null,
-      externalType: false,
-    },
-    method: 'vcpu-events',
-  }),
-  containedAbort({
-    name: 'a read at EL0 is contained',
-    guest: 'read-el0',
-    arm: 'fsc=0x10',
-    user: true,
-    exitEsr: 0x9200_0010n,
-    guestEsr: 0x9200_0010n,
-    abort: { kind: 'data', write: false },
-    method: 'vcpu-events',
-  }),
-  containedAbort({
-    name: 'a write at EL1 keeps its direction, which the kernel drops',
-    guest: 'write-el1',
-    arm: 'fsc=0x10',
-    exitEsr: 0x9200_0050n,
-    guestEsr: 0x9600_0050n,
-    abort: { kind: 'data', write: true },
-  }),
-  containedAbort({
-    name: 'a write at EL0 keeps its direction',
-    guest: 'write-el0',
-    arm: 'fsc=0x10',
-    user: true,
-    exitEsr: 0x9200_0050n,
-    guestEsr: 0x9200_0050n,
-    abort: { kind: 'data', write: true },
-  }),
-  containedAbort({
-    name: 'FnV set means no gva, and the guest reads FnV',
-    guest: 'read-el1',
-    arm: 'fsc=0x10 fnv=1 ea=1 far=0xdeadbeef',
-    exitEsr: 0x9200_0610n,
-    guestEsr: 0x9600_0610n,
-    gva: null,
-    gpa: null,
-    abort: { set: 'uer', externalType: true },
-  }),
-  containedAbort({
-    name: 'FnV set with a known page still names the page',
-    guest: 'read-el0',
-    arm: 'fsc=0x18 fnv=1 gpa=1 far=0xdeadbeef',
-    user: true,
-    exitEsr: 0x9200_0418n,
-    guestEsr: 0x9200_0418n,
-    gva: null,
-    abort: { cause: 'parity-ecc', set: 'unknown' },
-  }),
-  containedAbort({
-    name: 'GPA_VALID clear means no gpa',
-    guest: 'read-el1',
-    arm: 'fsc=0x10 gpa=0',
-    exitEsr: 0x9200_0010n,
-    guestEsr: 0x9600_0010n,
-    gpa: null,
-    abort: { cause: 'external' },
-    method: 'vcpu-events',
-  }),
-  containedAbort({
-    name: 'a restartable error is contained and keeps its severity',
-    guest: 'read-el1',
-    arm: 'fsc=0x10 set=3',
-    exitEsr: 0x9200_1810n,
-    guestEsr: 0x9600_1810n,
-    abort: { set: 'ueo' },
-  }),
-  containedAbort({
-    name: 'an abort on a table walk keeps its level',
-    guest: 'read-el1',
-    arm: 'fsc=0x16',
-    exitEsr: 0x9200_0016n,
-    guestEsr: 0x9600_0016n,
-    gpa: null,
-    abort: { cause: 'external-table-walk', walkLevel: 2, set: 'unknown' },
-  }),
-  containedAbort({
-    name: 'an instruction fetch at EL1 becomes an instruction abort',
-    guest: 'fetch-el1',
-    arm: 'fsc=0x10',
-    exitEsr: 0x8200_0010n,
-    guestEsr: 0x8600_0010n,
-    gva: PAGE,
-    abort: { kind: 'instruction', write: null },
-  }),
-  containedAbort({
-    name: 'an instruction fetch at EL0 becomes an instruction abort',
-    guest: 'fetch-el0',
-    arm: 'fsc=0x10 set=3',
-    user: true,
-    exitEsr: 0x8200_1810n,
-    guestEsr: 0x8200_1810n,
-    gva: PAGE,
-    abort: { kind: 'instruction', set: 'ueo' },
-  }),
   {
     name: 'where the kernel says success and does nothing, the whole entry is made of registers',
     guest: 'walk-el1',
@@ -312,23 +162,6 @@ export const behaviours: Behaviour[] = [
     exceptions: [{ vector: 0x200n, esr: 0x9600_0010n, far: ACCESS, spsr: 0x3c5n }],
     lines: ['ready', 'done'],
   },
-  ...(
-    [
-      ['an uncontainable error stops the VM', 2, 'uc'],
-      ['an error of reserved severity stops the VM', 1, 'reserved'],
-    ] as const
-  ).map(
-    ([name, set, word]): Behaviour => ({
-      name,
-      guest: 'read-el1',
-      arm: `fsc=0x10 set=${set}`,
-      script: oneAbort(sea(0x9200_0010n | (BigInt(set) << 11n), EL1)),
-      exit: stoppedByPolicy,
-      failures: [{ action: 'stop', severity: 'fatal', injection: null, abort: { set: word } }],
-      exceptions: [],
-      lines: ['ready'],
-    }),
-  ),
   {
     name: 'a second hit on a lost page consumes nothing, and aborts again',
     guest: 'read-twice',

@@ -2,19 +2,14 @@ import { writeFileSync } from 'node:fs'
 import test from 'ava'
 import { Vm, type VmEvent } from 'seawall'
 import { lostPages } from '../behaviours/lost-pages.ts'
-import { check } from '../behaviours/observe.ts'
 import { quarantineMethod, title } from '../behaviours/quarantine.ts'
+import { checkOnKvm } from './behaviour.ts'
 import { Guest } from './guest.ts'
-import { Injector } from './injector.ts'
 
 const PAGE = 0x8010_0000n
 
 for (const behaviour of lostPages) {
-  test.serial(title(behaviour.name), async (t) => {
-    using injector = new Injector()
-    if (behaviour.arm !== undefined) injector.arm(behaviour.arm)
-    await check(t, behaviour, { boot: { type: 'flat', image: `build/guests/${behaviour.guest}.bin` } })
-  })
+  test.serial(title(behaviour.name), (t) => checkOnKvm(t, behaviour))
 }
 
 /** Loses pages of a VM and closes it. */
