@@ -16,6 +16,8 @@ impl Errno {
     pub const FAULT: Self = Self(libc::EFAULT);
     /// `EHWPOISON`: memory with a hardware error (asm-generic/errno.h; other systems than Linux have no such number).
     pub const HWPOISON: Self = Self(133);
+    /// `ENOSYS`: nothing there that could do it.
+    pub const NOT_IMPLEMENTED: Self = Self(libc::ENOSYS);
 
     /// The calling thread's last error.
     #[must_use]
