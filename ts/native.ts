@@ -46,6 +46,7 @@ export type NativeStep =
       pstate: bigint
       ignoresInjection: boolean
     }
+  | { step: 'kernel-abort'; esr: bigint; far: bigint; pc: bigint; pstate: bigint }
   | { step: 'print'; text: string }
   | { step: 'mmio-read'; gpa: bigint; size: number }
   | { step: 'mmio-write'; gpa: bigint; data: Uint8Array }

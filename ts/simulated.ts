@@ -20,6 +20,21 @@ export type SimulatedStep =
       /** The kernel accepts an injection and does nothing, as it may after an abort on a stage-1 table walk. */
       ignoresInjection?: boolean
     }
+  | {
+      /**
+       * Takes an abort that KVM injects by itself, without an exit: a fetch from an address without memory, or a walk
+       * through a table there.
+       */
+      step: 'kernel-abort'
+      /** The kind of abort, and its fault status. */
+      esr: bigint
+      /** The address of the access. Default 0. */
+      far?: bigint
+      /** The instruction that gets it. Default 0x80000000. */
+      pc?: bigint
+      /** The state it runs in, in SPSR format. Default 0: EL0, nothing masked. */
+      pstate?: bigint
+    }
   /** Writes to the console; `{esr_el1}`, `{far_el1}`, `{x0}` and the like stand for register values in hexadecimal. */
   | { step: 'print'; text: string }
   /** Loads from an address without memory; `size` is 1, 2, 4 or 8 bytes. */
@@ -88,6 +103,7 @@ export function toNativeScript(script: unknown): NativeStep[][] {
 
 const STEPS = {
   sea: ['esr', 'far', 'gpa', 'pc', 'pstate', 'ignoresInjection'],
+  'kernel-abort': ['esr', 'far', 'pc', 'pstate'],
   print: ['text'],
   'mmio-read': ['gpa', 'size'],
   'mmio-write': ['gpa', 'data'],
@@ -126,6 +142,14 @@ function toNativeStep(value: unknown, what: string): NativeStep {
         pc: address('pc', 0x8000_0000n),
         pstate: address('pstate', 0n),
         ignoresInjection: checkBoolean(step['ignoresInjection'] ?? false, `${what}.ignoresInjection`),
+      }
+    case 'kernel-abort':
+      return {
+        step: name,
+        esr: address('esr'),
+        far: address('far', 0n),
+        pc: address('pc', 0x8000_0000n),
+        pstate: address('pstate', 0n),
       }
     case 'print':
       return { step: name, text: text('text') }

@@ -1,12 +1,11 @@
 import type { MemoryFailureEvent, SimulatedStep } from 'seawall'
 import { taken } from './quarantine.ts'
-import type { Behaviour, Like } from './table.ts'
+import { type Behaviour, done, exception, type Like, PAGE, ready, shutdown } from './table.ts'
 
 // Every synchronous external abort there is: fault status by access by exception level, and for the fault statuses that
 // say more, severity by FnV by EA by whether the page is known. What must come out is computed here from the layout in the
 // Arm ARM (ESR_ELx, ISS encodings of data and instruction aborts), not by Seawall's own decoder.
 
-const PAGE = 0x8010_0000n
 const PAGE_SIZE = 0x1000n
 /** What FAR_EL2 holds where FnV says that it is not valid. */
 const GARBAGE = 0xdead_beefn
@@ -133,9 +132,6 @@ function rule(report: Report, access: Access): string {
   return `${bits} gpa=${Number(knowsPage(report))}${far}${access.cacheMaintenance ? ' cm=1' : ''}`
 }
 
-const print = (text: string): SimulatedStep => ({ step: 'print', text })
-const exception = print('exception vector={pc} esr={esr_el1} far={far_el1} elr={elr_el1} spsr={spsr_el1}\n')
-
 function sea(report: Report, page: bigint, access: Access): SimulatedStep {
   return {
     step: 'sea',
@@ -154,15 +150,8 @@ function contained(name: string, report: Report): Behaviour {
     name: `${name}: every access at EL0 and EL1 gets its own abort`,
     guest: 'accesses',
     arm: rows.map(({ access }) => rule(report, access)),
-    script: [
-      [
-        print('ready\n'),
-        ...rows.flatMap(({ access, page }) => [sea(report, page, access), exception]),
-        print('done\n'),
-        { step: 'shutdown' },
-      ],
-    ],
-    exit: { reason: 'shutdown', vcpu: 0 },
+    script: [[ready, ...rows.flatMap(({ access, page }) => [sea(report, page, access), exception]), ...done]],
+    exit: shutdown,
     rows: rows.map(({ access }) => access.name),
     failures: rows.map(({ access, page }, index) => {
       // All that KVM writes by itself is a data abort with nothing but its fault status, 0x10.
@@ -195,7 +184,7 @@ function stopped(name: string, report: Report, access: Access): Behaviour {
     name: `${name}: ${access.name} stops the VM`,
     guest: `${access.kind === 'data' ? 'read' : 'fetch'}-${access.user ? 'el0' : 'el1'}`,
     arm: rule(report, access),
-    script: [[print('ready\n'), sea(report, PAGE, access), exception, { step: 'shutdown' }]],
+    script: [[ready, sea(report, PAGE, access), exception, ...done]],
     exit: { reason: 'policy', vcpu: 0 },
     failures: [
       {

@@ -40,7 +40,7 @@ export interface Behaviour {
   prepare?: (vm: Vm) => Promise<void>
   /** What the owner does while the guest runs. */
   act?: (vm: Vm, next: (type: VmEvent['type']) => Promise<VmEvent>) => Promise<void>
-  exit: VmExit
+  exit: Like<VmExit>
   failures: Like<MemoryFailureEvent>[]
   /** What each failure is, where there are many. */
   rows?: string[]
@@ -64,6 +64,9 @@ export const exception: SimulatedStep = {
   step: 'print',
   text: 'exception vector={pc} esr={esr_el1} far={far_el1} elr={elr_el1} spsr={spsr_el1}\n',
 }
+/** The instruction that is to abort, and what is in the register before it. */
+export const access: SimulatedStep = { step: 'print', text: 'access={pc}\n' }
+export const marker: SimulatedStep = { step: 'set-register', name: 'x0', value: 0x5eedn }
 export const done: SimulatedStep[] = [{ step: 'print', text: 'done\n' }, { step: 'shutdown' }]
 
 export function sea(
@@ -75,7 +78,7 @@ export function sea(
 }
 
 /** A guest that consumes one error, reports its exception and finishes. */
-function oneAbort(abort: SimulatedStep): SimulatedStep[][] {
+export function oneAbort(abort: SimulatedStep): SimulatedStep[][] {
   return [[ready, abort, exception, ...done]]
 }
 
@@ -90,7 +93,7 @@ const readTwice: SimulatedStep[][] = [
   ],
 ]
 
-const shutdown: VmExit = { reason: 'shutdown', vcpu: 0 }
+export const shutdown: VmExit = { reason: 'shutdown', vcpu: 0 }
 const stoppedByPolicy: VmExit = { reason: 'policy', vcpu: 0 }
 const injected = {
   action: 'inject',
@@ -456,19 +459,31 @@ export const behaviours: Behaviour[] = [
     }),
   ),
   {
-    name: 'a load from where nothing is gets an external abort',
+    name: 'a load from where nothing is gets an external abort, and nothing is loaded',
     guest: 'mmio-hole',
-    script: [[ready, { step: 'mmio-read', gpa: 0x1000_0000n, size: 8 }, exception, ...done]],
+    script: [
+      [
+        ready,
+        access,
+        marker,
+        { step: 'mmio-read', gpa: 0x1000_0000n, size: 8 },
+        exception,
+        { step: 'print', text: 'value={x0}\n' },
+        ...done,
+      ],
+    ],
     exit: shutdown,
     failures: [],
     unclaimed: [{ kind: 'mmio', vcpu: 0, gpa: 0x1000_0000n, write: false, action: 'abort' }],
     exceptions: [{ vector: 0x200n, esr: 0x9600_0010n, far: 0x1000_0000n }],
-    lines: ['ready', 'done'],
+    lines: ['ready', 'value=0x0000000000005eed', 'done'],
   },
   {
     name: 'a store to where nothing is gets an external abort that says write',
     guest: 'mmio-write',
-    script: [[ready, { step: 'mmio-write', gpa: 0x1000_0000n, data: new Uint8Array(8) }, exception, ...done]],
+    script: [
+      [ready, access, { step: 'mmio-write', gpa: 0x1000_0000n, data: new Uint8Array(8) }, exception, ...done],
+    ],
     exit: shutdown,
     failures: [],
     unclaimed: [{ kind: 'mmio', gpa: 0x1000_0000n, write: true }],
@@ -476,14 +491,24 @@ export const behaviours: Behaviour[] = [
     lines: ['ready', 'done'],
   },
   {
-    name: 'an access without a syndrome gets an external abort',
+    name: 'an access without a syndrome gets an external abort, and nothing is loaded',
     guest: 'nisv',
-    script: [[ready, { step: 'nisv', gpa: 0x1000_0000n, iss: 5n }, exception, ...done]],
+    script: [
+      [
+        ready,
+        access,
+        marker,
+        { step: 'nisv', gpa: 0x1000_0000n, iss: 5n },
+        exception,
+        { step: 'print', text: 'value={x0}\n' },
+        ...done,
+      ],
+    ],
     exit: shutdown,
     failures: [],
     unclaimed: [{ kind: 'nisv', gpa: 0x1000_0000n, write: false }],
-    exceptions: [{ far: 0x1000_0000n }],
-    lines: ['ready', 'done'],
+    exceptions: [{ vector: 0x200n, esr: 0x9600_0010n, far: 0x1000_0000n }],
+    lines: ['ready', 'value=0x0000000000005eed', 'done'],
   },
   {
     name: 'a load from where nothing is reads zero, if the owner says so',

@@ -5,6 +5,7 @@
 main:
 	puts	"ready\n"
 	load	x1, HOLE
+	report	"access=", x1
 	blr	x1
 	puts	"returned\n"
 	finish

@@ -4,8 +4,10 @@
 
 main:
 	puts	"ready\n"
+	report_access access
 	load	x1, HOLE
 	mov	x0, #MARKER
+access:
 	ldr	x0, [x1]
 	report	"value=", x0
 	finish

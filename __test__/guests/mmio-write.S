@@ -4,7 +4,9 @@
 
 main:
 	puts	"ready\n"
+	report_access access
 	load	x1, HOLE
 	mov	x0, #MARKER
+access:
 	str	x0, [x1]
 	finish

@@ -5,8 +5,10 @@
 
 main:
 	puts	"ready\n"
+	report_access access
 	load	x1, HOLE
 	mov	x0, #MARKER
+access:
 	ldr	x0, [x1], #8
 	report	"value=", x0
 	report	"base=", x1

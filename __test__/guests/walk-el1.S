@@ -9,23 +9,30 @@
 #ifndef ACCESS
 #define ACCESS ldr x0, [x1]
 #endif
+#ifndef LEVEL2_TABLE
+#define LEVEL2_TABLE POISON_PAGE
+#endif
 #define LEVEL1_TABLE (RAM_BASE + 0x202000)
 #define BLOCK 0x401			// valid, access flag, readable and writable at EL1
 #define DEVICE (0 << 2)
 #define NORMAL (1 << 2)
 #define TABLE 3
 #define GIB 0x40000000
-#define VIRTUAL (0xc0000000 + 0x10)
+#define VIRTUAL 0xc0000000		// what the fourth entry maps
+#ifndef FOURTH_ENTRY
+#define FOURTH_ENTRY (LEVEL2_TABLE | TABLE)
+#define ADDRESS (VIRTUAL + 0x10)
+#endif
 
 main:
-	load	x1, LEVEL1_TABLE	// one entry per GiB: devices, RAM, then the poisoned table
+	load	x1, LEVEL1_TABLE	// one entry per GiB: devices, RAM, then what is to be shown
 	mov	x2, #BLOCK | DEVICE
 	str	x2, [x1]
 	load	x2, GIB | BLOCK | DEVICE
 	str	x2, [x1, #8]
 	load	x2, 2 * GIB | BLOCK | NORMAL
 	str	x2, [x1, #16]
-	load	x2, POISON_PAGE | TABLE
+	load	x2, FOURTH_ENTRY
 	str	x2, [x1, #24]
 	msr	ttbr0_el1, x1
 	mov	x2, #0x4400		// attribute 0: Device-nGnRnE, 1: Normal, not cached
@@ -42,8 +49,12 @@ main:
 	puts	"ready\n"
 	unmask_serror
 	BEFORE
-	load	x1, VIRTUAL
+#ifdef REPORT_ACCESS
+	report_access access
+#endif
+	load	x1, ADDRESS
 	mov	x0, #MARKER
+access:
 	ACCESS
 	report	"value=", x0
 	finish

@@ -25,6 +25,12 @@ pub enum NativeStep {
         pstate: BigInt,
         ignores_injection: bool,
     },
+    KernelAbort {
+        esr: BigInt,
+        far: BigInt,
+        pc: BigInt,
+        pstate: BigInt,
+    },
     Print {
         text: String,
     },
@@ -91,6 +97,14 @@ fn step(step: NativeStep) -> Result<Step, NativeError> {
             pc: Gva::from_bits(word(&pc)),
             pstate: Pstate::from_bits(word(&pstate)),
             ignores_injection,
+        }),
+        NativeStep::KernelAbort { esr, far, pc, pstate } => Step::KernelAbort(AbortStep {
+            esr: Esr::from_bits(word(&esr)),
+            far: Gva::from_bits(word(&far)),
+            gpa: None,
+            pc: Gva::from_bits(word(&pc)),
+            pstate: Pstate::from_bits(word(&pstate)),
+            ignores_injection: false,
         }),
         NativeStep::Print { text } => Step::Print(text),
         NativeStep::MmioRead { gpa: address, size } => Step::MmioRead {

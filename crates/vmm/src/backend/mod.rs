@@ -110,8 +110,7 @@ pub(crate) fn create(options: &VmOptions, memory: &Arc<GuestMemory>) -> Result<M
             let quarantine = SimulatedQuarantine::new(memory);
             let vcpus: Vec<_> = (0..options.vcpus)
                 .map(|index| {
-                    let vcpu =
-                        SimulatedVcpu::new(script.vcpu(index), options.arm_sea_to_user, quarantine.clone());
+                    let vcpu = SimulatedVcpu::new(script.vcpu(index), options, quarantine.clone());
                     Box::new(vcpu) as Box<dyn VcpuBackend>
                 })
                 .collect();

@@ -14,6 +14,9 @@ pub struct Script {
 pub enum Step {
     /// Consumes a memory error.
     Sea(AbortStep),
+    /// Takes an abort that the kernel injects by itself, without an exit: a fetch from an address without memory, or a walk
+    /// through a table there.
+    KernelAbort(AbortStep),
     /// Writes text to the console, byte by byte; `{esr_el1}` and the like stand for register values in hexadecimal.
     Print(String),
     /// Loads from an address without memory.
@@ -124,6 +127,7 @@ impl Script {
                 Step::MmioRead { len, .. } => access_size(usize::from(*len))?,
                 Step::MmioWrite { data, .. } => access_size(data.len())?,
                 Step::Sea(_)
+                | Step::KernelAbort(_)
                 | Step::Nisv { .. }
                 | Step::SetRegister { .. }
                 | Step::RefuseInjection { .. }

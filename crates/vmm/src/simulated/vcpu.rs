@@ -5,12 +5,13 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use seawall_arm64::{
-    AbortKind, EntryState, Exception, ExceptionEntry, Gpa, Gva, Pstate, SError, take_exception,
+    AbortKind, EntryState, Exception, ExceptionEntry, Gpa, Gva, Pstate, SError, Syndrome, take_exception,
 };
 use seawall_kvm::{Errno, KickTarget, KvmError, RegId, SeaExit, VcpuEntry, VcpuEvents, VcpuExit};
 
 use crate::backend::{Kicker, VcpuBackend};
 use crate::memory_layout::SERIAL_BASE;
+use crate::options::VmOptions;
 use crate::simulated::quarantine::SimulatedQuarantine;
 use crate::simulated::script::{AbortStep, Piece, Step, template};
 
@@ -21,6 +22,8 @@ const PSTATE_RESET: u64 = 0x3c5;
 const FNV: u64 = 1 << 10;
 /// ISS.IDS of an SError: the rest of the syndrome is implementation defined. What KVM injects by itself.
 const SERROR_IDS: u32 = 1 << 24;
+/// DFSC and IFSC.
+const FAULT_STATUS: u64 = 0x3f;
 
 /// A vCPU that follows a script.
 #[derive(Debug)]
@@ -30,7 +33,10 @@ pub(crate) struct SimulatedVcpu {
     console: VecDeque<u8>,
     kick: Arc<SimulatedKick>,
     sea_to_user: bool,
+    nisv_to_user: bool,
     quarantine: SimulatedQuarantine,
+    /// The SError that waits for the guest to unmask it.
+    serror: Option<SError>,
     /// The abort that the last exit reported and that nothing was done about yet.
     unresolved: Option<AbortStep>,
     /// FAR_EL2 of the last abort.
@@ -56,15 +62,17 @@ impl Kicker for SimulatedKick {
 }
 
 impl SimulatedVcpu {
-    pub(crate) fn new(steps: Vec<Step>, sea_to_user: bool, quarantine: SimulatedQuarantine) -> Self {
+    pub(crate) fn new(steps: Vec<Step>, options: &VmOptions, quarantine: SimulatedQuarantine) -> Self {
         let registers = BTreeMap::from([(RegId::SCTLR_EL1, SCTLR_EL1_RESET), (RegId::PSTATE, PSTATE_RESET)]);
         Self {
             steps: steps.into(),
             registers,
             console: VecDeque::new(),
             kick: Arc::default(),
-            sea_to_user,
+            sea_to_user: options.arm_sea_to_user,
+            nisv_to_user: options.arm_nisv_to_user,
             quarantine,
+            serror: None,
             unresolved: None,
             far: Gva::from_bits(0),
             refused_injection: None,
@@ -78,6 +86,19 @@ impl SimulatedVcpu {
 
     fn set(&mut self, register: RegId, value: u64) {
         self.registers.insert(register, value);
+    }
+
+    /// The processor has no FEAT_SCTLR2, unless the script wrote the register.
+    fn check_exists(&self, register: RegId, syscall: &'static str) -> Result<(), KvmError> {
+        if register == RegId::SCTLR2_EL1 && !self.registers.contains_key(&register) {
+            let errno = Errno::NO_ENTRY;
+            return Err(KvmError::Register {
+                syscall,
+                register,
+                errno,
+            });
+        }
+        Ok(())
     }
 
     /// Waits as a vCPU in the guest does: until kicked.
@@ -97,10 +118,15 @@ impl SimulatedVcpu {
         std::mem::take(&mut *self.kick.kicked.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn abort(&mut self, abort: AbortStep) -> VcpuExit {
+    /// The guest gets to an instruction that aborts.
+    fn reach(&mut self, abort: &AbortStep) {
         self.set(RegId::PC, abort.pc.bits());
         self.set(RegId::PSTATE, abort.pstate.bits());
         self.far = abort.far;
+    }
+
+    fn abort(&mut self, abort: AbortStep) -> VcpuExit {
+        self.reach(&abort);
         self.unresolved = Some(abort);
         if let Some(signal) = self.quarantine.signal(abort.gpa) {
             return VcpuExit::MemoryErrorSignal(signal);
@@ -114,10 +140,9 @@ impl SimulatedVcpu {
             });
         }
         // Without the capability KVM makes an SError of it. Masked, it stays pending, and the access runs again for ever.
-        if abort.pstate.serror_masked() {
+        self.pend_serror(SError::decode(SERROR_IDS));
+        if self.serror.is_some() {
             self.wait_for_kick();
-        } else {
-            self.enter(Exception::SError(SError::decode(SERROR_IDS)));
         }
         VcpuExit::Interrupted
     }
@@ -130,7 +155,7 @@ impl SimulatedVcpu {
             pstate: Pstate::from_bits(self.get(RegId::PSTATE)),
             vbar_el1: Gva::from_bits(self.get(RegId::VBAR_EL1)),
             sctlr_el1: self.get(RegId::SCTLR_EL1),
-            sctlr2_el1: None,
+            sctlr2_el1: self.registers.get(&RegId::SCTLR2_EL1).copied(),
             mte: false,
         };
         let ExceptionEntry {
@@ -149,6 +174,35 @@ impl SimulatedVcpu {
         self.set(RegId::ESR_EL1, esr_el1.bits());
         if let Some(far) = far_el1 {
             self.set(RegId::FAR_EL1, far.bits());
+        }
+    }
+
+    /// An abort without an exit. The kernel writes a bare one; after a walk it says the level.
+    fn abort_by_kernel(&mut self, abort: &AbortStep) {
+        self.reach(abort);
+        let Some(found) = Syndrome::decode(abort.esr).abort() else {
+            return;
+        };
+        self.enter(Exception::ExternalAbort {
+            kind: found.kind,
+            far: abort.far,
+        });
+        let bare = self.get(RegId::ESR_EL1) & !FAULT_STATUS;
+        self.set(RegId::ESR_EL1, bare | abort.esr.bits() & FAULT_STATUS);
+    }
+
+    /// Makes an SError pending, which the guest takes once it is not masked.
+    fn pend_serror(&mut self, serror: SError) {
+        self.serror = Some(serror);
+        self.take_serror();
+    }
+
+    /// Takes the SError that waits, if it may.
+    fn take_serror(&mut self) {
+        if !Pstate::from_bits(self.get(RegId::PSTATE)).serror_masked()
+            && let Some(serror) = self.serror.take()
+        {
+            self.enter(Exception::SError(serror));
         }
     }
 
@@ -183,6 +237,7 @@ impl VcpuBackend for SimulatedVcpu {
                     len: 1,
                 });
             }
+            self.take_serror();
             if let Some(abort) = self.unresolved
                 && self.get(RegId::PC) == abort.pc.bits()
             {
@@ -202,6 +257,7 @@ impl VcpuBackend for SimulatedVcpu {
                     VcpuExit::Interrupted => {}
                     exit => return Ok(exit),
                 },
+                Step::KernelAbort(abort) => self.abort_by_kernel(&abort),
                 Step::Print(text) => self.console = self.render(&text).into(),
                 Step::MmioRead { gpa, len } => {
                     self.far = Gva::from_bits(gpa.bits());
@@ -220,6 +276,12 @@ impl VcpuBackend for SimulatedVcpu {
                 }
                 Step::Nisv { gpa, esr_iss } => {
                     self.far = Gva::from_bits(gpa.bits());
+                    if !self.nisv_to_user {
+                        return Err(KvmError::Syscall {
+                            syscall: "KVM_RUN",
+                            errno: Errno::NOT_IMPLEMENTED,
+                        });
+                    }
                     return Ok(VcpuExit::Nisv { esr_iss, gpa });
                 }
                 Step::SetRegister { register, value } => self.set(register, value),
@@ -249,18 +311,12 @@ impl VcpuBackend for SimulatedVcpu {
     }
 
     fn get_register(&mut self, register: RegId) -> Result<u64, KvmError> {
-        if register == RegId::SCTLR2_EL1 {
-            let errno = Errno::NO_ENTRY;
-            return Err(KvmError::Register {
-                syscall: "KVM_GET_ONE_REG",
-                register,
-                errno,
-            });
-        }
+        self.check_exists(register, "KVM_GET_ONE_REG")?;
         Ok(self.get(register))
     }
 
     fn set_register(&mut self, register: RegId, value: u64) -> Result<(), KvmError> {
+        self.check_exists(register, "KVM_SET_ONE_REG")?;
         if let Some(errno) = self.refused_registers.get(&register) {
             return Err(KvmError::Register {
                 syscall: "KVM_SET_ONE_REG",
@@ -290,7 +346,7 @@ impl VcpuBackend for SimulatedVcpu {
                 });
             }
             VcpuEvents::SError { iss } => {
-                self.enter(Exception::SError(SError::decode(iss.unwrap_or(SERROR_IDS))));
+                self.pend_serror(SError::decode(iss.unwrap_or(SERROR_IDS)));
             }
         }
         Ok(())
