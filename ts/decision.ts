@@ -83,6 +83,15 @@ export async function answer(
     reason = 'invalid'
     native.respond(toNativeDecision(failure, decision, `the decision about failure ${failure}`))
   } catch (error) {
-    native.respondFailure(failure, reason, error instanceof Error ? error.message : String(error))
+    native.respondFailure(failure, reason, words(error))
+  }
+}
+
+/** What was thrown, in words. It may be anything, also something that throws when it is looked at. */
+function words(thrown: unknown): string {
+  try {
+    return String(thrown instanceof Error ? thrown.message : thrown)
+  } catch {
+    return 'something that cannot be put into words'
   }
 }

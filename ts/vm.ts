@@ -23,6 +23,8 @@ import { toInjection, Vcpu } from './vcpu.ts'
 
 /** Longer than any timer runs: what keeps the process alive is that the timer exists. */
 const KEEP_ALIVE_MS = 2 ** 30
+/** How long after its deadline a handler is told that nobody waits for it any more, where the event that says so was lost. */
+const LOST_EVENT_MS = 1000
 
 /** Guest RAM. */
 export interface VmMemory {
@@ -282,13 +284,16 @@ export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
     if (vcpu === undefined) return
     const controller = new AbortController()
     this.#asked.set(native.seq, controller)
-    // The vCPU's own clock decides, and an event says that it waits no more; this one is for a reader that lost the event.
-    const deadline = setTimeout(() => controller.abort(), timeoutMs).unref()
+    // The vCPU's own clock decides, and an event says that it waits no more. This one is for a reader that lost the event,
+    // and so late that the vCPU has gone on for certain.
+    const lost = setTimeout(() => controller.abort(), timeoutMs + LOST_EVENT_MS).unref()
+    controller.signal.addEventListener('abort', () => this.#asked.delete(native.seq))
     const context = { vm: this, vcpu, signal: controller.signal }
     const failure = this.#toFailure(native)
-    void answer(this.#native, failure.seq, () => decide(failure, context)).finally(() =>
-      clearTimeout(deadline),
-    )
+    void answer(this.#native, failure.seq, () => decide(failure, context)).finally(() => {
+      clearTimeout(lost)
+      this.#asked.delete(native.seq)
+    })
   }
 
   #toFailure(failure: NativeMemoryFailure): MemoryFailure {

@@ -144,12 +144,13 @@ impl Mailbox {
         }
     }
 
-    /// Ends the wait. `true`: the vCPU has to park. A run that was asked for meanwhile is the one that goes on.
-    pub(super) fn end_ask(&self) -> bool {
+    /// Ends the wait: from here on no answer is taken. An answer that was taken after the wait was over comes back, and
+    /// `true` where the vCPU has to park. A run that was asked for meanwhile is the one that goes on.
+    pub(super) fn end_ask(&self) -> (Option<Answer>, bool) {
         let mut requests = self.lock();
         requests.asking = None;
         requests.run = None;
-        requests.park
+        (requests.answer.take(), requests.park)
     }
 
     /// Ends the thread as soon as the vCPU is parked; the caller kicks it afterwards.
@@ -217,6 +218,7 @@ mod tests {
     use std::sync::{Arc, mpsc};
 
     use super::*;
+    use crate::sea::Decision;
 
     fn command(order: &mpsc::Sender<u32>, number: u32) -> VcpuCommand {
         let order = order.clone();
@@ -286,6 +288,17 @@ mod tests {
         mailbox.request_park();
         assert!(mailbox.park_requested());
         assert_eq!(next(&mailbox), "run", "it runs, finds the request, and parks");
+    }
+
+    #[test]
+    fn an_answer_that_is_taken_in_the_moment_of_the_deadline_is_not_lost() {
+        let answer = || Answer::Decision(Decision::Stop);
+        let mailbox = Mailbox::default();
+        mailbox.begin_ask(1);
+        assert!(matches!(mailbox.wait_answer(Instant::now()), AskWakeup::Timeout));
+        assert!(mailbox.answer(1, answer()));
+        assert_eq!(mailbox.end_ask(), (Some(answer()), false));
+        assert!(!mailbox.answer(1, answer()), "nobody asks any more");
     }
 
     #[test]

@@ -163,7 +163,9 @@ impl Asked<'_> {
         };
         let expired = matches!(answer, Answer::Failed(FallbackReason::Timeout, _));
         self.questions.close(self.seq, asked, expired);
-        let must_park = mailbox.end_ask();
+        let (last, must_park) = mailbox.end_ask();
+        // Whoever answered in the very moment of the deadline was told that the answer is accepted, so it is.
+        let answer = last.filter(|_| expired).unwrap_or(answer);
         let (reason, error) = match answer {
             Answer::Decision(decision)
                 if decision.allowed(failure.severity, context.page_state(failure.error.gpa)) =>
