@@ -212,12 +212,29 @@ export function decideScript({ set = 0 }: DecideCase): SimulatedStep[][] {
   return [[mark, sea(0x9200_0010n | (BigInt(set) << 11n), EL1), mark, print, { step: 'shutdown' }]]
 }
 
+/** How often a case may be tried: a busy machine holds any thread for as long as it likes, and a defect holds every time. */
+const ATTEMPTS = 4
+
 /** Runs a case and checks what it claims, and that the vCPU was not held longer than the deadline allows. */
 export async function checkDecision(
   t: ExecutionContext,
-  { decide, policy, timeoutMs = PLENTY_MS, ...expected }: DecideCase,
+  decideCase: DecideCase,
   backend: Pick<VmOptions, 'backend' | 'boot'>,
 ): Promise<void> {
+  for (let attempt = 1; ; attempt += 1) {
+    const { heldMs, limitMs } = await checkOnce(t, decideCase, backend)
+    if (heldMs <= limitMs || attempt === ATTEMPTS) {
+      t.true(heldMs <= limitMs, `held ${heldMs} ms, of at most ${limitMs} ms`)
+      return
+    }
+  }
+}
+
+async function checkOnce(
+  t: ExecutionContext,
+  { decide, policy, timeoutMs = PLENTY_MS, ...expected }: DecideCase,
+  backend: Pick<VmOptions, 'backend' | 'boot'>,
+): Promise<{ heldMs: number; limitMs: number }> {
   const uncaught: unknown[] = []
   const note = (error: unknown) => uncaught.push(error)
   process.on('uncaughtException', note).on('unhandledRejection', note)
@@ -280,6 +297,6 @@ export async function checkDecision(
   const heldMs = Number((failure?.monotonicNs ?? 0n) - (before?.monotonicNs ?? 0n)) / 1e6
   const lateMs = lateness?.worstMs ?? 0
   t.log(`held ${heldMs.toFixed(1)} ms of ${timeoutMs}, other threads up to ${lateMs.toFixed(1)} ms late`)
-  t.true(heldMs <= timeoutMs + SLACK_MS + lateMs, `held ${heldMs} ms, the deadline was ${timeoutMs} ms`)
   if (waitsForDeadline) t.true(heldMs >= timeoutMs, `held ${heldMs} ms only`)
+  return { heldMs, limitMs: timeoutMs + SLACK_MS + lateMs }
 }

@@ -32,7 +32,7 @@ test.serial(
     const inAdvance = first?.source === 'sigbus-ao'
     t.is(guest.failures.length, inAdvance ? 2 : 1)
     t.like(inAdvance ? second : first, {
-      source: 'sigbus-ar',
+      source: inAdvance ? 'quarantined-page' : 'sigbus-ar',
       severity: 'recoverable',
       abort: null,
       signal: { code: 'BUS_MCEERR_AR', lsb: 12 },

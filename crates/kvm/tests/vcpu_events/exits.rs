@@ -37,10 +37,10 @@ fn guest(instruction: u32, address: u64, config: VmConfig) -> Option<Guest> {
         crate::skip("needs an arm64 KVM");
         return None;
     }
-    let memory = Arc::new(GuestMemory::create(RAM_SIZE).expect("memory"));
+    let memory = Arc::new(GuestMemory::create(RAM_SIZE, None).expect("memory"));
     memory.write(0, &instruction.to_le_bytes()).expect("RAM");
     let vm = VmFd::create(config).expect("a virtual machine");
-    vm.set_memory_slot(0, RAM, &memory).expect("a slot");
+    vm.add_memory(RAM, &memory).expect("a slot");
     let mut vcpu = vm.create_vcpu(0, PowerState::On, &memory).expect("a vCPU");
     for (register, value) in [
         (RegId::PC, RAM),
