@@ -38,6 +38,7 @@ test.serial(title('a page that the host loses before anybody needs it is told in
   t.deepEqual(await guest.finish(), { reason: 'shutdown', vcpu: 0 })
   t.is(guest.failures.length, 2)
   t.like(guest.failures[1], {
+    source: 'quarantined-page',
     vcpu: 0,
     signal: { code: 'BUS_MCEERR_AR', lsb: 12 },
     page: { first: false, hits: 2, state: 'quarantined' },
