@@ -9,15 +9,12 @@ export const quarantineMethod =
 export const taken = { method: quarantineMethod, granule: 4096 } as const
 
 /** What an event says of a data access to a page that was taken away before. */
-export const touched =
-  quarantineMethod === 'userfaultfd'
-    ? ({
-        source: 'quarantined-page',
-        abort: null,
-        gva: null,
-        signal: { code: 'BUS_MCEERR_AR', lsb: 12 },
-      } as const)
-    : ({ source: 'quarantined-page', signal: null } as const)
+export const touched = {
+  source: 'quarantined-page',
+  abort: null,
+  gva: null,
+  signal: quarantineMethod === 'userfaultfd' ? ({ code: 'BUS_MCEERR_AR', lsb: 12 } as const) : null,
+} as const
 
 /** The name of a test, which says how lost pages are taken away where that is not the usual way. */
 export function title(claim: string): string {

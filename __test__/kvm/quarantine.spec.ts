@@ -62,7 +62,7 @@ for (const [what, name, second] of [
   test.serial(title(`${what} a page that was taken away becomes the abort of that access`), async (t) => {
     using injector = new Injector()
     injector.arm('fsc=0x10 count=1')
-    const guest = await Guest.create(name)
+    await using guest = await Guest.create(name)
     guest.vm.memory.write(0x8010_0000n, new Uint8Array(8))
     await guest.vm.start()
     t.deepEqual(await guest.finish(), { reason: 'shutdown', vcpu: 0 })
@@ -76,6 +76,39 @@ for (const [what, name, second] of [
     else t.like(guest.failures[1], { ...touched, quarantine: taken, injection: { result: 'ok' } })
   })
 }
+
+test.serial(title('every data access to a page that was taken away becomes its own abort'), async (t) => {
+  using injector = new Injector()
+  injector.arm('fsc=0x10 count=1')
+  await using guest = await Guest.create('touch-again')
+  await guest.vm.start()
+  t.deepEqual(await guest.finish(), { reason: 'shutdown', vcpu: 0 })
+  // Without memory the access is an exit that says whether it was a write; a signal does not, and the kernel neither.
+  const write = quarantineMethod === 'memslot-hole' ? 0x9600_0050n : 0x9600_0010n
+  const read = 0x9600_0010n
+  const expected = [
+    [read, 0x8010_0010n],
+    [write, 0x8010_0020n],
+    [read, 0x8010_0031n],
+    [read, 0x8010_0040n],
+    [read, 0x8010_0050n],
+    [write, 0x8010_0060n],
+    [read, 0x8010_0070n],
+  ] as const
+  const registers = [...guest.console.matchAll(/^exception vector=0x200 esr=(\w+) far=(\w+) elr=(\w+)/gm)]
+  t.deepEqual<unknown, unknown>(
+    registers.map(([, esr, far]) => [BigInt(esr ?? 0), BigInt(far ?? 0)]),
+    expected,
+  )
+  t.true(guest.console.endsWith('done\n'), guest.console)
+  t.is(guest.failures.length, expected.length)
+  for (const [index, failure] of guest.failures.entries()) {
+    const [, , , elr] = registers[index] ?? []
+    const consumer = { mode: 'kernel', pc: BigInt(elr ?? 0) } as const
+    t.like(failure, { gpa: 0x8010_0000n, consumer, quarantine: taken, page: { hits: index + 1 } })
+    if (index > 0) t.like(failure, touched)
+  }
+})
 
 test.serial(
   title('vCPUs lose pages that nobody had used, in a process that may lock no memory'),
