@@ -9,8 +9,8 @@ import {
   type VmExit,
   type VmOptions,
 } from 'seawall'
+import { EL1, type Like, sea } from './behaviour.ts'
 import { Lateness } from './lateness.ts'
-import { EL1, type Like, sea } from './table.ts'
 
 /** A handler, most of them one that does not behave, and what comes of it. */
 export interface DecideCase {

@@ -1,6 +1,6 @@
 import type { MemoryFailureEvent, SimulatedStep } from 'seawall'
+import { type Behaviour, done, exception, type Like, PAGE, ready, shutdown } from './behaviour.ts'
 import { taken } from './quarantine.ts'
-import { type Behaviour, done, exception, type Like, PAGE, ready, shutdown } from './table.ts'
 
 // Every synchronous external abort there is: fault status by access by exception level, and for the fault statuses that
 // say more, severity by FnV by EA by whether the page is known. What must come out is computed here from the layout in the

@@ -1,6 +1,6 @@
 import { SeawallError, type VmExit } from 'seawall'
+import { ACCESS, type Behaviour, done, EL0, EL1, exception, PAGE, paused, ready, sea } from './behaviour.ts'
 import { taken, touched } from './quarantine.ts'
-import { ACCESS, type Behaviour, done, EL0, EL1, exception, PAGE, paused, ready, sea } from './table.ts'
 
 const shutdown: VmExit = { reason: 'shutdown', vcpu: 0 }
 const abort = sea(0x9200_0010n, EL0)

@@ -1,6 +1,6 @@
 import type { ExecutionContext } from 'ava'
 import { type MemoryFailureEvent, Vm, type VmEvent, type VmExit, type VmOptions } from 'seawall'
-import type { Behaviour, GuestException } from './table.ts'
+import type { Behaviour, GuestException } from './behaviour.ts'
 
 /** What happened to one VM from its start to its end. */
 interface Observation {

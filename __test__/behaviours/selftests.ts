@@ -11,7 +11,7 @@ import {
   ready,
   sea,
   shutdown,
-} from './table.ts'
+} from './behaviour.ts'
 
 // What KVM's own selftests show of aborts and SErrors, as far as the tables do not show it anyway: README.md says which
 // case is shown where.

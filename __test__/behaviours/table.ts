@@ -1,86 +1,22 @@
+import { type Decision, SeawallError, type SimulatedStep, type Vcpu } from 'seawall'
 import {
-  type Decision,
-  type MemoryFailureEvent,
-  SeawallError,
-  type SimulatedStep,
-  type Vcpu,
-  type Vm,
-  type VmEvent,
-  type VmExit,
-  type VmOptions,
-} from 'seawall'
+  ACCESS,
+  type Behaviour,
+  done,
+  EL0,
+  EL1,
+  exception,
+  oneAbort,
+  PAGE,
+  PC,
+  paused,
+  ready,
+  sea,
+  shutdown,
+  stoppedByPolicy,
+} from './behaviour.ts'
 import { taken, touched } from './quarantine.ts'
-
-/** What a guest's own handler read in its registers, from the line it printed. */
-export interface GuestException {
-  /** The offset from VBAR_EL1 it was taken to. */
-  vector: bigint
-  esr: bigint
-  far: bigint
-  spsr: bigint
-}
-
-/** Part of an event: what is named must be equal. */
-export type Like<T> = {
-  [Key in keyof T]?: T[Key] extends object | null ? Like<NonNullable<T[Key]>> | null : T[Key]
-}
-
-/** One behaviour, shown by a micro-guest under KVM and by a script on the simulator, with one expectation for both. */
-export interface Behaviour {
-  /** The claim. */
-  name: string
-  /** The micro-guest, `__test__/guests/<guest>.S`. */
-  guest: string
-  /** The injector's rule for the page at 0x80100000, or the rules for the pages from there on; none where all are good. */
-  arm?: string | readonly string[]
-  /** The same guest as the simulator plays it. */
-  script: SimulatedStep[][]
-  options?: Pick<VmOptions, 'memoryFailure' | 'capabilities' | 'unclaimedAccess' | 'vcpus'>
-  /** What the owner does before the guest runs. */
-  prepare?: (vm: Vm) => Promise<void>
-  /** What the owner does while the guest runs. */
-  act?: (vm: Vm, next: (type: VmEvent['type']) => Promise<VmEvent>) => Promise<void>
-  exit: Like<VmExit>
-  failures: Like<MemoryFailureEvent>[]
-  /** What each failure is, where there are many. */
-  rows?: string[]
-  exceptions: Partial<GuestException>[]
-  /** Why the policy decided although a handler was asked. */
-  fallbacks?: string[]
-  unclaimed?: Like<Extract<VmEvent, { type: 'unclaimed-access' }>>[]
-  /** Lines that the guest prints, besides its exceptions. */
-  lines?: string[]
-}
-
-export const PAGE = 0x8010_0000n
-export const ACCESS = 0x8010_0010n
-/** EL1h, SError unmasked; EL0t, SError unmasked: what the guests run in. */
-export const EL1 = 0x2c5n
-export const EL0 = 0x2c0n
-const PC = 0x8000_0040n
-
-export const ready: SimulatedStep = { step: 'print', text: 'ready\n' }
-export const exception: SimulatedStep = {
-  step: 'print',
-  text: 'exception vector={pc} esr={esr_el1} far={far_el1} elr={elr_el1} spsr={spsr_el1}\n',
-}
-/** The instruction that is to abort, and what is in the register before it. */
-export const access: SimulatedStep = { step: 'print', text: 'access={pc}\n' }
-export const marker: SimulatedStep = { step: 'set-register', name: 'x0', value: 0x5eedn }
-export const done: SimulatedStep[] = [{ step: 'print', text: 'done\n' }, { step: 'shutdown' }]
-
-export function sea(
-  esr: bigint,
-  pstate: bigint,
-  more: { far?: bigint; gpa?: bigint | null } = {},
-): SimulatedStep {
-  return { step: 'sea', esr, pstate, pc: PC, far: ACCESS, gpa: PAGE, ...more }
-}
-
-/** A guest that consumes one error, reports its exception and finishes. */
-export function oneAbort(abort: SimulatedStep): SimulatedStep[][] {
-  return [[ready, abort, exception, ...done]]
-}
+import { unclaimedAccess } from './unclaimed-access.ts'
 
 const readTwice: SimulatedStep[][] = [
   [
@@ -93,8 +29,6 @@ const readTwice: SimulatedStep[][] = [
   ],
 ]
 
-export const shutdown: VmExit = { reason: 'shutdown', vcpu: 0 }
-const stoppedByPolicy: VmExit = { reason: 'policy', vcpu: 0 }
 const injected = {
   action: 'inject',
   severity: 'recoverable',
@@ -458,109 +392,7 @@ export const behaviours: Behaviour[] = [
       lines: ['ready', 'done'],
     }),
   ),
-  {
-    name: 'a load from where nothing is gets an external abort, and nothing is loaded',
-    guest: 'mmio-hole',
-    script: [
-      [
-        ready,
-        access,
-        marker,
-        { step: 'mmio-read', gpa: 0x1000_0000n, size: 8 },
-        exception,
-        { step: 'print', text: 'value={x0}\n' },
-        ...done,
-      ],
-    ],
-    exit: shutdown,
-    failures: [],
-    unclaimed: [{ kind: 'mmio', vcpu: 0, gpa: 0x1000_0000n, write: false, action: 'abort' }],
-    exceptions: [{ vector: 0x200n, esr: 0x9600_0010n, far: 0x1000_0000n }],
-    lines: ['ready', 'value=0x0000000000005eed', 'done'],
-  },
-  {
-    name: 'a store to where nothing is gets an external abort that says write',
-    guest: 'mmio-write',
-    script: [
-      [ready, access, { step: 'mmio-write', gpa: 0x1000_0000n, data: new Uint8Array(8) }, exception, ...done],
-    ],
-    exit: shutdown,
-    failures: [],
-    unclaimed: [{ kind: 'mmio', gpa: 0x1000_0000n, write: true }],
-    exceptions: [{ vector: 0x200n, esr: 0x9600_0050n, far: 0x1000_0000n }],
-    lines: ['ready', 'done'],
-  },
-  {
-    name: 'an access without a syndrome gets an external abort, and nothing is loaded',
-    guest: 'nisv',
-    script: [
-      [
-        ready,
-        access,
-        marker,
-        { step: 'nisv', gpa: 0x1000_0000n, iss: 5n },
-        exception,
-        { step: 'print', text: 'value={x0}\n' },
-        ...done,
-      ],
-    ],
-    exit: shutdown,
-    failures: [],
-    unclaimed: [{ kind: 'nisv', gpa: 0x1000_0000n, write: false }],
-    exceptions: [{ vector: 0x200n, esr: 0x9600_0010n, far: 0x1000_0000n }],
-    lines: ['ready', 'value=0x0000000000005eed', 'done'],
-  },
-  {
-    name: 'a load from where nothing is reads zero, if the owner says so',
-    guest: 'mmio-hole',
-    script: [
-      [
-        ready,
-        { step: 'mmio-read', gpa: 0x1000_0000n, size: 8 },
-        { step: 'print', text: 'value={x0}\n' },
-        ...done,
-      ],
-    ],
-    options: { unclaimedAccess: 'read-zero' },
-    exit: shutdown,
-    failures: [],
-    unclaimed: [{ kind: 'mmio', write: false, action: 'read-zero' }],
-    exceptions: [],
-    lines: ['ready', 'value=0x0000000000000000', 'done'],
-  },
-  {
-    name: 'a store to where nothing is does nothing, if the owner says so',
-    guest: 'mmio-write',
-    script: [[ready, { step: 'mmio-write', gpa: 0x1000_0000n, data: new Uint8Array(8) }, ...done]],
-    options: { unclaimedAccess: 'read-zero' },
-    exit: shutdown,
-    failures: [],
-    unclaimed: [{ kind: 'mmio', write: true, action: 'read-zero' }],
-    exceptions: [],
-    lines: ['ready', 'done'],
-  },
-  {
-    name: 'an access without a syndrome gets the abort all the same',
-    guest: 'nisv',
-    script: [[ready, { step: 'nisv', gpa: 0x1000_0000n, iss: 5n }, exception, ...done]],
-    options: { unclaimedAccess: 'read-zero' },
-    exit: shutdown,
-    failures: [],
-    unclaimed: [{ kind: 'nisv', action: 'abort' }],
-    exceptions: [{ far: 0x1000_0000n }],
-    lines: ['ready', 'done'],
-  },
-  {
-    name: 'an access to where nothing is stops the VM, if the owner says so',
-    guest: 'mmio-hole',
-    script: [[ready, { step: 'mmio-read', gpa: 0x1000_0000n, size: 8 }, exception, ...done]],
-    options: { unclaimedAccess: 'stop' },
-    exit: stoppedByPolicy,
-    failures: [],
-    unclaimed: [{ kind: 'mmio', action: 'stop' }],
-    exceptions: [],
-    lines: ['ready'],
-  },
+  ...unclaimedAccess,
   {
     name: 'a guest that runs for ever is stopped',
     guest: 'spin',
@@ -624,8 +456,4 @@ async function refused(operation: () => Promise<unknown>, code: string, message:
     (error: unknown) => error,
   )
   if (!(error instanceof SeawallError) || error.code !== code || !message.test(error.message)) throw error
-}
-
-export async function paused(vm: Vm, next: (type: VmEvent['type']) => Promise<VmEvent>): Promise<void> {
-  while (vm.state !== 'paused') await next('state-changed')
 }

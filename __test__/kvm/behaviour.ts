@@ -1,6 +1,6 @@
 import type { ExecutionContext } from 'ava'
+import type { Behaviour } from '../behaviours/behaviour.ts'
 import { check } from '../behaviours/observe.ts'
-import type { Behaviour } from '../behaviours/table.ts'
 import { Injector } from './injector.ts'
 
 /** Runs a behaviour's micro-guest under KVM, with its pages lost, and checks everything it claims. */

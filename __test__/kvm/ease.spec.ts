@@ -1,7 +1,7 @@
 import { execFileSync } from 'node:child_process'
 import test from 'ava'
+import type { Behaviour } from '../behaviours/behaviour.ts'
 import { ease } from '../behaviours/selftests.ts'
-import type { Behaviour } from '../behaviours/table.ts'
 import { checkOnKvm } from './behaviour.ts'
 
 // For a host whose processor has SCTLR2_EL1. QEMU's has, but without FEAT_DoubleFault2: there a guest cannot set EASE. The
