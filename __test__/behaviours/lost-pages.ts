@@ -1,12 +1,31 @@
-import { SeawallError, type VmExit } from 'seawall'
-import { ACCESS, type Behaviour, done, EL0, EL1, exception, PAGE, paused, ready, sea } from './behaviour.ts'
+import { type Decide, SeawallError } from 'seawall'
+import {
+  ACCESS,
+  type Behaviour,
+  done,
+  EL0,
+  EL1,
+  exception,
+  PAGE,
+  paused,
+  ready,
+  sea,
+  shutdown,
+} from './behaviour.ts'
 import { taken, touched } from './quarantine.ts'
 
-const shutdown: VmExit = { reason: 'shutdown', vcpu: 0 }
 const abort = sea(0x9200_0010n, EL0)
 const zero = { step: 'print', text: 'value=0x0000000000000000\n' } as const
 /** Longer than any machine needs. */
 const decisionTimeoutMs = 10_000
+
+/** Replaces the page and lets the access run again. */
+const replaces =
+  (action: 'resume' | 'defer'): Decide =>
+  async ({ gpa }, { vm }) => {
+    await vm.replacePage(gpa ?? 0n)
+    return { action }
+  }
 
 /** What is done about lost pages by their owner: both backends share it. */
 export const lostPages: Behaviour[] = [
@@ -44,10 +63,7 @@ export const lostPages: Behaviour[] = [
     options: {
       memoryFailure: {
         decisionTimeoutMs,
-        decide: async ({ gpa }, { vm }) => {
-          await vm.replacePage(gpa ?? 0n)
-          return { action: 'resume' }
-        },
+        decide: replaces('resume'),
       },
     },
     exit: shutdown,
@@ -134,11 +150,8 @@ export const lostPages: Behaviour[] = [
     options: {
       memoryFailure: {
         decisionTimeoutMs,
-        decide: async ({ gpa }, { vm }) => {
-          // Whoever makes the page good meanwhile: here it is the owner.
-          await vm.replacePage(gpa ?? 0n)
-          return { action: 'defer' }
-        },
+        // Whoever makes the page good meanwhile: here it is the owner.
+        decide: replaces('defer'),
       },
     },
     exit: shutdown,
