@@ -16,6 +16,7 @@ mod decision;
 mod error;
 mod esr;
 mod event;
+mod failure;
 mod options;
 mod probe;
 mod registry;

@@ -11,7 +11,8 @@ use seawall_vmm::{Answer, AnswerOutcome, Reply, Vm, VmError, VmStats};
 use crate::decision::{NativeAbortRequest, NativeDecision, NativeFallbackReason};
 use crate::error::NativeError;
 use crate::esr::word;
-use crate::event::{Injection, NativeEvent, NativeExit, PoisonedPage, event, pending_failure};
+use crate::event::{NativeEvent, NativeExit, event};
+use crate::failure::{Injection, PoisonedPage, pending_failure};
 use crate::options::{NativeVmOptions, options};
 use crate::registry;
 
