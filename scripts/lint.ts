@@ -19,6 +19,7 @@ await main(async () => {
     await cargoInToolRoot([
       'clippy',
       '--workspace',
+      '--all-targets',
       '--target',
       'aarch64-unknown-linux-gnu',
       '--',
