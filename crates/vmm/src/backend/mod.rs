@@ -48,6 +48,8 @@ impl Kicker for Kick {
 pub(crate) trait PageQuarantine: Send + Sync + fmt::Debug {
     /// Takes whole pages, once: a page that was taken is said to be.
     fn take(&self, offset: u64, len: u64) -> Result<QuarantineMethod, QuarantineError>;
+    /// Waits until no page is being taken.
+    fn settle(&self);
     /// How the page around an offset was taken, if it was. Waits for one that is being taken.
     fn method(&self, offset: u64) -> Option<QuarantineMethod>;
     /// Puts fresh zeroed memory in the place of pages, for everybody.

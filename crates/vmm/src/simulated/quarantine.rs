@@ -69,6 +69,8 @@ impl PageQuarantine for SimulatedQuarantine {
         Ok(QuarantineMethod::Userfaultfd)
     }
 
+    fn settle(&self) {}
+
     fn method(&self, offset: u64) -> Option<QuarantineMethod> {
         let taken = self.around(offset).is_some_and(|page| !page.replaced);
         taken.then_some(QuarantineMethod::Userfaultfd)

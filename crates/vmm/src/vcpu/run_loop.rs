@@ -141,6 +141,7 @@ impl VcpuPosition {
                 // A page that another thread takes out of reach at this moment is neither there nor marked yet.
                 Err(error) if is_fault(&error) && faults < FAULTS => {
                     faults += 1;
+                    context.quarantine.settle();
                     VcpuExit::Interrupted
                 }
                 Err(error) => return ParkReason::Failed(error.into()),

@@ -92,6 +92,10 @@ impl PageQuarantine for KvmQuarantine {
         Ok(method)
     }
 
+    fn settle(&self) {
+        drop(self.taken());
+    }
+
     fn method(&self, offset: u64) -> Option<QuarantineMethod> {
         around(&self.taken(), offset).map(|page| page.method)
     }
