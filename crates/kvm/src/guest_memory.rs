@@ -8,7 +8,7 @@ use std::ptr::NonNull;
 use crate::backing::Backing;
 use crate::error::KvmError;
 use crate::exit::{MemoryErrorSignal, SignalCode};
-use crate::guarded_copy::{Copied, guarded_copy};
+use crate::guarded_copy::{Copied, Fault, guarded_copy};
 use crate::sigbus;
 
 /// The size of the pages that guest RAM is made of, where they are not the host's ordinary ones.
@@ -173,7 +173,7 @@ impl GuestMemory {
         sigbus::check().map_err(|_| GuestMemoryError::SignalHandler)?;
         // SAFETY: `place` checked that the range lies inside the mapping; the destination is a Rust slice.
         let copied = unsafe { guarded_copy(buffer.as_mut_ptr(), source, buffer.len()) };
-        self.copied(copied)
+        self.copied(offset, buffer.len(), copied)
     }
 
     /// Copies `data` into guest RAM at `offset`.
@@ -185,7 +185,7 @@ impl GuestMemory {
         sigbus::check().map_err(|_| GuestMemoryError::SignalHandler)?;
         // SAFETY: `place` checked that the range lies inside the mapping; the source is a Rust slice.
         let copied = unsafe { guarded_copy(destination, data.as_ptr(), data.len()) };
-        self.copied(copied)
+        self.copied(offset, data.len(), copied)
     }
 
     fn place(&self, offset: u64, len: usize) -> Result<*mut u8, GuestMemoryError> {
@@ -202,17 +202,27 @@ impl GuestMemory {
         }
     }
 
-    fn copied(&self, copied: Copied) -> Result<(), GuestMemoryError> {
-        let Some(fault) = copied.fault() else {
-            return Ok(());
-        };
-        let offset = fault.page.saturating_sub(self.host_address());
-        let error = SignalCode::from_si_code(fault.code).map(|code| MemoryErrorSignal {
+    /// What came of a copy of `len` bytes at `offset`.
+    fn copied(&self, offset: u64, len: usize, copied: Copied) -> Result<(), GuestMemoryError> {
+        copied.fault().map_or(Ok(()), |fault| {
+            let reached = offset + (len - copied.left) as u64;
+            Err(self.inaccessible(reached, fault))
+        })
+    }
+
+    /// Why a copy that had reached an offset ended there.
+    fn inaccessible(&self, reached: u64, fault: Fault) -> GuestMemoryError {
+        let inside = fault.page.checked_sub(self.host_address());
+        let inside = inside.filter(|offset| *offset < self.len as u64);
+        let offset = inside.unwrap_or(reached - reached % HOST_PAGE);
+        // A processor that does not know the address says 0. Any other is that of the buffer: no page of the guest is lost.
+        let code = SignalCode::from_si_code(fault.code).filter(|_| inside.is_some() || fault.page == 0);
+        let error = code.map(|code| MemoryErrorSignal {
             code,
             offset,
             lsb: 12,
         });
-        Err(GuestMemoryError::Inaccessible { offset, error })
+        GuestMemoryError::Inaccessible { offset, error }
     }
 }
 
@@ -264,6 +274,28 @@ mod tests {
         for len in [0, usize::MAX & !4095] {
             let error = GuestMemory::create(len, None).expect_err("no such memory");
             assert!(error.errno().is_some(), "{error}");
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn an_error_elsewhere_is_no_error_of_the_first_page() {
+        let memory = GuestMemory::create(16384, None).expect("memory");
+        let code = libc::BUS_OBJERR;
+        for (page, offset, known) in [
+            (memory.host_address() + 8192, 8192, true),
+            // FAR_EL1 is not valid: what is lost is where the copy had come to.
+            (0, 4096, true),
+            (memory.host_address() - 4096, 4096, false),
+            (memory.host_address() + 16384, 4096, false),
+        ] {
+            let GuestMemoryError::Inaccessible { offset: found, error } =
+                memory.inaccessible(4100, Fault { page, code })
+            else {
+                panic!("{page:#x}")
+            };
+            assert_eq!((found, error.is_some()), (offset, known), "{page:#x}");
+            assert!(error.is_none_or(|error| error.offset == offset));
         }
     }
 }
