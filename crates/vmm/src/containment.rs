@@ -122,7 +122,10 @@ impl RunContext {
                 Err(error) => return Some(Err(error)),
             },
         };
-        self.ledger().set_state(page.gpa, PageState::Quarantined);
+        // Of a page that was in quarantine already nothing changes: it may have been replaced meanwhile.
+        if page.state != PageState::Quarantined {
+            self.ledger().set_state(page.gpa, PageState::Quarantined);
+        }
         Some(Ok(QuarantineReport {
             method,
             granule: page.size,
@@ -140,6 +143,11 @@ impl RunContext {
         }
     }
 
+    /// Whether fresh memory is in the place of a page that was lost.
+    pub(crate) fn is_replaced(&self, gpa: Gpa) -> bool {
+        self.page_state(Some(gpa)) == Some(PageState::Replaced)
+    }
+
     /// What has been done about the page of an address, if it is lost.
     pub(crate) fn page_state(&self, gpa: Option<Gpa>) -> Option<PageState> {
         self.ledger().around(gpa?).map(|page| page.state)
@@ -152,5 +160,32 @@ pub(crate) const fn signal_code(code: SignalCode) -> sea::SignalCode {
         SignalCode::ActionRequired => sea::SignalCode::ActionRequired,
         SignalCode::ActionOptional => sea::SignalCode::ActionOptional,
         SignalCode::ObjectError => sea::SignalCode::ObjectError,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::fake;
+    use crate::event::Outbox;
+    use crate::sea::RecoverablePolicy;
+
+    #[test]
+    fn an_access_that_is_late_does_not_take_a_replaced_page_for_one_in_quarantine() {
+        let outbox = std::sync::Arc::new(Outbox::new(Box::new(|| {})));
+        let context = fake::context(RecoverablePolicy::Inject, outbox);
+        let gpa = Gpa::from_bits(RAM_BASE + 0x3000);
+        let error = MemoryError {
+            vcpu: Some(0),
+            report: ErrorReport::MemoryFault,
+            gpa: Some(gpa),
+            consumer: None,
+        };
+        context.assess(error, 0);
+        let (source, hit, _) = context.record(&error);
+        // The control thread replaces the page at this moment.
+        context.ledger().set_state(gpa, PageState::Replaced);
+        context.take_out_of_reach(source, hit.expect("a page"));
+        assert!(context.is_replaced(gpa));
     }
 }

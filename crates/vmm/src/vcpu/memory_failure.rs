@@ -114,7 +114,10 @@ impl VcpuPosition {
         };
         let mut worse = None;
         if let Some(deferral) = self.deferral.take() {
-            match (deferral.is_of(&error), sea::severity(&error)) {
+            // The processor reports an error of fresh memory: it is one of its own.
+            let lost_again =
+                matches!(report, ErrorReport::Sea { .. }) && gpa.is_some_and(|gpa| context.is_replaced(gpa));
+            match (deferral.is_of(&error) && !lost_again, sea::severity(&error)) {
                 (true, Severity::Recoverable) => return self.defer_again(index, deferral, vcpu, context),
                 // Without a quarantine the access consumes the error again, and this time nobody can contain it.
                 (true, Severity::Fatal) => worse = deferral.over().deferral,

@@ -278,6 +278,11 @@ impl VcpuPosition {
             let page = Some(gpa.page(PAGE_SIZE));
             return self.memory_failure(index, report, page, vcpu, context, mailbox);
         }
+        if context.is_replaced(gpa) {
+            // It left the guest before its page was replaced, and finds the new memory.
+            self.entry = VcpuEntry::Retry;
+            return None;
+        }
         let esr = bare_abort(write);
         let access = Access { esr, gva: None };
         // Nobody answers a load; only where the policy says so below.

@@ -402,3 +402,46 @@ fn a_deferred_access_that_gets_worse_is_never_injected() {
     assert_eq!((report.retries, report.outcome), (1, DeferralOutcome::Deadline));
     assert_eq!(vcpu.writes, [], "nothing was injected");
 }
+
+/// Puts fresh memory in the place of the page that [`SEA`] loses, as the control thread does.
+fn replace(context: &RunContext) {
+    context.quarantine.replace(0x10_0000, 4096).expect("it was taken");
+    let state = crate::sea::PageState::Replaced;
+    context.ledger().set_state(Gpa::from_bits(0x8010_0000), state);
+}
+
+#[test]
+fn an_access_that_left_the_guest_before_its_page_was_replaced_runs_again() {
+    let context = context(RecoverablePolicy::Inject);
+    let mut position = VcpuPosition::default();
+    run(&mut FakeVcpu::with_exits([SEA]), &mut position, &context);
+    replace(&context);
+    let mut vcpu = FakeVcpu::with_exits([VcpuExit::MmioRead { gpa: LOST, len: 8 }]);
+    assert_eq!(run(&mut vcpu, &mut position, &context), ParkReason::Requested);
+    assert_eq!(vcpu.entries[1], VcpuEntry::Retry);
+    assert_eq!(vcpu.writes, [], "there is no abort");
+    assert_eq!(context.outbox.take_events().len(), 1, "that of the first error");
+}
+
+#[test]
+fn a_replaced_page_that_is_lost_again_is_no_retry_of_a_deferral() {
+    let context = context(RecoverablePolicy::Pause);
+    let mut position = VcpuPosition::default();
+    run(&mut FakeVcpu::with_exits([SEA]), &mut position, &context);
+    replace(&context);
+    let mut vcpu = FakeVcpu::with_exits([SEA]);
+    let decisions = Decisions::from([(1, Decision::Defer)]);
+    let mailbox = Arc::new(Mailbox::default());
+    mailbox.request_park();
+    let reason = position.run(7, &mut vcpu, &context, &mailbox, &decisions);
+    assert_eq!(reason, ParkReason::MemoryErrorPauses, "the policy decides anew");
+    let failures = failures(&context);
+    let last = failures.last().expect("it is told");
+    assert_eq!((last.action, last.ledger.failures), (FailureAction::Pause, 2));
+    let state = context.page_state(Some(LOST));
+    assert_eq!(
+        state,
+        Some(crate::sea::PageState::Quarantined),
+        "out of reach again"
+    );
+}
