@@ -43,7 +43,28 @@ test('replacePage and reportPoison say what they expect', async (t) => {
     'ERR_INVALID_STATE',
     /created, running or paused for replacePage\(\) but received one that is stopped$/,
   )
+  await rejects(
+    () => vm.reportPoison(0x8000_0000n, 1),
+    'ERR_INVALID_STATE',
+    /created, running or paused for reportPoison\(\) but received one that is stopped$/,
+  )
   t.deepEqual(await vm.close(), { unretiredHostPages: 1 })
   await rejects(() => vm.replacePage(0x8000_0000n), 'ERR_VM_CLOSED', /replacePage/)
   await rejects(() => vm.reportPoison(0x8000_0000n, 1), 'ERR_VM_CLOSED', /reportPoison/)
+})
+
+test('what a threshold wants and a state does not allow is not told as done', async (t) => {
+  const threshold = { distinctPages: 1, action: 'pause' } as const
+  const backend = simulated({ script: [[{ step: 'spin' }]] })
+  await using vm = await Vm.create({ memory: 2 ** 20, boot, backend, memoryFailure: { threshold } })
+  const told: string[] = []
+  vm.on('memory-failure', ({ action }) => told.push(action))
+  vm.on('poison-threshold-reached', ({ action }) => told.push(action))
+  await vm.reportPoison(0x8000_0000n, 1)
+  t.is(vm.state, 'created')
+  t.deepEqual(told, ['ignore', 'report'])
+  await vm.start()
+  await vm.reportPoison(0x8000_1000n, 1)
+  while (vm.state !== 'paused') await new Promise((resolve) => setTimeout(resolve, 5))
+  t.deepEqual(told, ['ignore', 'report', 'pause', 'pause'])
 })

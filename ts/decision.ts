@@ -11,6 +11,7 @@ export type Decision =
   /**
    * Let the access run again without an abort, until `deferMs` is over; then it gets the abort. A second event says which:
    * its `deferral` is `retired` where the vCPU went on. For somebody else to make the guest do without the page meanwhile.
+   * An exception by hand and the end of the VM end it too, without an event of its own.
    */
   | { action: 'defer' }
   /** Let it wait on. */

@@ -166,7 +166,8 @@ export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
    * out of reach when the promise is fulfilled, and told by a `memory-failure` of source `reported`; one that is known to be
    * lost stays as it is. At most 4096 pages at a time.
    *
-   * @throws {@link SeawallError} `ERR_GUEST_MEMORY` outside guest RAM, `ERR_QUARANTINE` where a page is still in reach.
+   * @throws {@link SeawallError} `ERR_GUEST_MEMORY` outside guest RAM, `ERR_QUARANTINE` where a page is still in reach,
+   * `ERR_INVALID_STATE` once the VM has ended.
    */
   async reportPoison(gpa: bigint, length: number): Promise<void> {
     const bytes = checkInteger(length, 1, Number.MAX_SAFE_INTEGER, 'length')

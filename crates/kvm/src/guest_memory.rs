@@ -298,4 +298,42 @@ mod tests {
             assert!(error.is_none_or(|error| error.offset == offset));
         }
     }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_replaced_page_is_zero_and_is_held_itself_when_it_is_lost_again() {
+        let memory = GuestMemory::create(16384, None).expect("memory");
+        memory.write(4096, &[7; 4096]).expect("inside");
+        memory.hold(4096, 4096).expect("held");
+        memory.replace(4096, 4096).expect("replaced");
+        let mut page = [1; 4096];
+        memory.read(4096, &mut page).expect("fresh");
+        assert_eq!(page, [0; 4096]);
+        memory.write(0, &[9; 16384]).expect("all of it is memory");
+        let mappings = |file: &str| {
+            let maps = std::fs::read_to_string("/proc/self/maps").expect("maps");
+            // Of other tests' memory, too: they replace nothing.
+            maps.lines().filter(|line| line.contains(file)).count()
+        };
+        assert_eq!(mappings("seawall-replacement"), 1);
+        memory.hold(4096, 4096).expect("held");
+        assert_eq!(mappings("seawall-replacement"), 2, "what was lost this time");
+        drop(memory);
+        assert_eq!(mappings("seawall-replacement"), 0);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_held_page_has_memory_behind_it() {
+        let memory = GuestMemory::create(16384, None).expect("memory");
+        memory.hold(8192, 4096).expect("held");
+        let page = std::ptr::with_exposed_provenance_mut(
+            usize::try_from(memory.host_address()).expect("an address") + 8192,
+        );
+        let mut present = [0u8; 2];
+        // SAFETY: the range is mapped, and the answer has a byte for each of its pages.
+        let status = unsafe { libc::mincore(page, 8192, present.as_mut_ptr()) };
+        assert_eq!(status, 0);
+        assert_eq!(present.map(|byte| byte & 1), [1, 0], "that page, and no other");
+    }
 }

@@ -50,6 +50,11 @@ impl Deferral {
         consumer.is_some_and(|consumer| consumer.pc.bits() != pc)
     }
 
+    /// Leaves out a time in which the vCPU did not run.
+    pub(super) fn leave_out(&mut self, paused: Duration) {
+        self.since += paused;
+    }
+
     /// Waits for a moment, if there is time left for another try. A request to park is seen at the next run.
     pub(super) fn retry(&mut self, limit: Duration) -> bool {
         let left = self.retries < RETRIES && self.since.elapsed() < limit;

@@ -2,7 +2,7 @@
 //! vCPU outside.
 //!
 //! ```text
-//! vCPU thread:  enter ── KVM_RUN ── leave
+//! vCPU thread:  enter ── KVM_RUN ── drop the guard
 //! changer:      close ── kick those inside, wait until none is ── change ── open
 //! ```
 //!
@@ -69,16 +69,20 @@ impl GuestGate {
         woken.unwrap_or_else(PoisonError::into_inner).0
     }
 
-    /// Says that a vCPU goes into the guest; waits while the gate is closed.
-    pub(super) fn enter(&self, vcpu: u32) {
-        let Some(vcpu) = self.vcpus.get(vcpu as usize) else {
-            return;
+    /// Says that a vCPU goes into the guest, until the answer is dropped; waits while the gate is closed.
+    pub(super) fn enter(&self, vcpu: u32) -> Inside<'_> {
+        let inside = Inside {
+            gate: self,
+            vcpu: self.vcpus.get(vcpu as usize),
+        };
+        let Some(vcpu) = inside.vcpu else {
+            return inside;
         };
         loop {
             // Either this is seen by whoever closes the gate, or the closed gate is seen here: both are in one total order.
             vcpu.inside.store(true, Ordering::SeqCst);
             if !self.closed.load(Ordering::SeqCst) {
-                return;
+                return inside;
             }
             let mut guard = self.lock();
             vcpu.inside.store(false, Ordering::SeqCst);
@@ -89,27 +93,12 @@ impl GuestGate {
         }
     }
 
-    /// Says that a vCPU is out of the guest.
-    pub(super) fn leave(&self, vcpu: u32) {
-        if let Some(vcpu) = self.vcpus.get(vcpu as usize) {
-            vcpu.inside.store(false, Ordering::SeqCst);
-            if self.closed.load(Ordering::SeqCst) {
-                drop(self.lock());
-                self.changed.notify_all();
-            }
-        }
-    }
-
     /// Makes a change while no vCPU is in the guest.
     pub(crate) fn change<T>(&self, change: impl FnOnce() -> T) -> Result<T, Stuck> {
         let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         self.closed.store(true, Ordering::SeqCst);
-        let changed = self.all_out().map(|()| change());
-        let guard = self.lock();
-        self.closed.store(false, Ordering::SeqCst);
-        drop(guard);
-        self.changed.notify_all();
-        changed
+        let _closed = Closed { gate: self };
+        self.all_out().map(|()| change())
     }
 
     fn all_out(&self) -> Result<(), Stuck> {
@@ -133,6 +122,37 @@ impl GuestGate {
             }
             drop(self.wait(guard, KICK_AGAIN));
         }
+    }
+}
+
+/// A vCPU is in the guest, until dropped.
+pub(super) struct Inside<'a> {
+    gate: &'a GuestGate,
+    vcpu: Option<&'a AtThisGate>,
+}
+
+impl Drop for Inside<'_> {
+    fn drop(&mut self) {
+        let Some(vcpu) = self.vcpu else { return };
+        vcpu.inside.store(false, Ordering::SeqCst);
+        if self.gate.closed.load(Ordering::SeqCst) {
+            drop(self.gate.lock());
+            self.gate.changed.notify_all();
+        }
+    }
+}
+
+/// The gate is closed, until dropped: also where a change panics.
+struct Closed<'a> {
+    gate: &'a GuestGate,
+}
+
+impl Drop for Closed<'_> {
+    fn drop(&mut self) {
+        let guard = self.gate.lock();
+        self.gate.closed.store(false, Ordering::SeqCst);
+        drop(guard);
+        self.gate.changed.notify_all();
     }
 }
 
@@ -166,13 +186,13 @@ mod tests {
                 let (inside, quit) = (Arc::clone(&inside), Arc::clone(&quit));
                 std::thread::spawn(move || {
                     while !quit.load(Ordering::SeqCst) {
-                        gate.enter(index);
+                        let guard = gate.enter(index);
                         inside.fetch_add(1, Ordering::SeqCst);
                         while !flag.0.swap(false, Ordering::SeqCst) && !quit.load(Ordering::SeqCst) {
                             std::hint::spin_loop();
                         }
                         inside.fetch_sub(1, Ordering::SeqCst);
-                        gate.leave(index);
+                        drop(guard);
                     }
                 })
             })
@@ -196,11 +216,18 @@ mod tests {
     fn a_vcpu_that_is_outside_is_not_kicked_and_one_that_was_kept_out_goes_in_again() {
         let flag = Arc::new(Flag::default());
         let gate = GuestGate::new([Arc::clone(&flag) as Arc<dyn Kicker>]);
-        gate.enter(0);
-        gate.leave(0);
+        drop(gate.enter(0));
         assert_eq!(gate.change(|| 7), Ok(7));
         assert!(!flag.0.load(Ordering::SeqCst));
-        gate.enter(0);
-        gate.leave(0);
+        drop(gate.enter(0));
+    }
+
+    #[test]
+    fn a_change_that_panics_leaves_the_gate_open() {
+        let gate = GuestGate::new([Arc::new(Flag::default()) as Arc<dyn Kicker>]);
+        let change = std::panic::AssertUnwindSafe(|| gate.change(|| panic!("a defect")));
+        assert!(std::panic::catch_unwind(change).is_err());
+        drop(gate.enter(0));
+        assert_eq!(gate.change(|| 7), Ok(7));
     }
 }

@@ -86,6 +86,12 @@ impl VcpuPosition {
             lsb: signal.lsb,
         };
         let gpa = Gpa::from_bits(RAM_BASE + signal.offset);
+        if context.is_replaced(gpa) && self.late_signal != Some(gpa) {
+            // It may have been raised before the page was replaced. A new error raises it again.
+            self.late_signal = Some(gpa);
+            return None;
+        }
+        self.late_signal = None;
         self.memory_failure(index, report, Some(gpa), vcpu, context, mailbox)
     }
 

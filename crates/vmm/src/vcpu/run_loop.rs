@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::time::Instant;
 
 use seawall_arm64::{AbortKind, Gpa, Pstate};
 use seawall_kvm::{Errno, KvmError, RegId, SystemEventKind, VcpuEntry, VcpuExit};
@@ -102,6 +103,10 @@ pub(crate) struct VcpuPosition {
     pub(super) streak: Option<Streak>,
     /// The access that runs again without an abort.
     pub(super) deferral: Option<Deferral>,
+    /// When the vCPU parked.
+    parked: Option<Instant>,
+    /// The replaced page that a signal named: once it may be about what was there before.
+    pub(super) late_signal: Option<Gpa>,
 }
 
 /// What matters of a vCPU's last exit to whoever wants to inject by hand.
@@ -126,6 +131,22 @@ impl VcpuPosition {
         mailbox: &Arc<Mailbox>,
         decisions: &Decisions,
     ) -> ParkReason {
+        if let (Some(deferral), Some(parked)) = (&mut self.deferral, self.parked) {
+            deferral.leave_out(parked.elapsed());
+        }
+        let reason = self.run_until_parked(index, vcpu, context, mailbox, decisions);
+        self.parked = Some(Instant::now());
+        reason
+    }
+
+    fn run_until_parked(
+        &mut self,
+        index: u32,
+        vcpu: &mut dyn VcpuBackend,
+        context: &RunContext,
+        mailbox: &Arc<Mailbox>,
+        decisions: &Decisions,
+    ) -> ParkReason {
         if let Some(reason) = self.settle_pending(index, vcpu, context, decisions) {
             return reason;
         }
@@ -133,9 +154,9 @@ impl VcpuPosition {
         loop {
             // From here on the last exit is history, also where no other follows it.
             self.last_exit = LastExit::None;
-            context.gate.enter(index);
+            let inside = context.gate.enter(index);
             let exit = vcpu.run(std::mem::take(&mut self.entry));
-            context.gate.leave(index);
+            drop(inside);
             let exit = match exit {
                 Ok(exit) => exit,
                 // A page that another thread takes out of reach at this moment is neither there nor marked yet.

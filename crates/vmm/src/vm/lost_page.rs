@@ -11,7 +11,9 @@ use crate::containment::Assessment;
 use crate::error::VmError;
 use crate::event::EventKind;
 use crate::memory_layout::{self, RAM_BASE};
-use crate::sea::{ErrorReport, FailureAction, FailureSource, MemoryError, PageState};
+use crate::sea::{
+    ErrorReport, FailureAction, FailureSource, MemoryError, PageState, Threshold, ThresholdAction,
+};
 use crate::vcpu::RunContext;
 use crate::vm::control::{Control, Destination};
 use crate::vm::state::{ClosedVm, ExitReason, VmExit, VmState};
@@ -32,6 +34,21 @@ impl Control {
         Some((Arc::clone(&held.memory), Arc::clone(&held.context)))
     }
 
+    /// What a VM is made of that has not ended.
+    fn living(&self, operation: &'static str) -> Result<(Arc<GuestMemory>, Arc<RunContext>), VmError> {
+        match self.state() {
+            VmState::Created | VmState::Running | VmState::Paused => {
+                self.resources().ok_or(VmError::Closed { operation })
+            }
+            VmState::Closed => Err(VmError::Closed { operation }),
+            state @ (VmState::Stopped | VmState::Failed) => Err(VmError::InvalidState {
+                operation,
+                expected: "created, running or paused",
+                state,
+            }),
+        }
+    }
+
     /// Contains an error on a page that is not known to be lost yet. Says why its page is still in reach, if it is.
     pub(super) fn lost(&mut self, gpa: Gpa, report: ErrorReport) -> Result<(), VmError> {
         let Some((_, context)) = self.resources() else {
@@ -47,17 +64,32 @@ impl Control {
             gpa: Some(gpa),
             consumer: None,
         };
-        let Assessment { failure, threshold } = context.assess(error, 0);
+        let Assessment {
+            mut failure,
+            mut threshold,
+        } = context.assess(error, 0);
+        // What cannot be done in this state is not told as done.
+        let possible = match failure.action {
+            FailureAction::Pause => self.state() == VmState::Running,
+            FailureAction::Stop => matches!(
+                self.state(),
+                VmState::Created | VmState::Running | VmState::Paused
+            ),
+            _ => true,
+        };
+        if !possible {
+            failure.action = FailureAction::Ignore;
+            threshold = threshold.map(|threshold| Threshold {
+                action: ThresholdAction::Report,
+                ..threshold
+            });
+        }
         let (action, totals, refused) = (failure.action, failure.ledger, failure.quarantine_error.clone());
         context.outbox.push(EventKind::MemoryFailure(Box::new(failure)));
         context.tell_threshold(threshold, totals);
-        let alive = matches!(
-            self.state(),
-            VmState::Created | VmState::Running | VmState::Paused
-        );
         match action {
-            FailureAction::Pause if self.state() == VmState::Running => self.aim(Destination::Paused),
-            FailureAction::Stop if alive => self.aim(Destination::Ended(VmExit {
+            FailureAction::Pause => self.aim(Destination::Paused),
+            FailureAction::Stop => self.aim(Destination::Ended(VmExit {
                 reason: ExitReason::Policy,
                 vcpu: None,
                 error: None,
@@ -71,8 +103,7 @@ impl Control {
 
     /// Contains what the owner says is lost.
     pub(super) fn report_poison(&mut self, gpa: u64, len: u64) -> Result<(), VmError> {
-        let operation = "reportPoison()";
-        let (memory, context) = self.resources().ok_or(VmError::Closed { operation })?;
+        let (memory, context) = self.living("reportPoison()")?;
         let bytes = usize::try_from(len).unwrap_or(usize::MAX);
         let offset = memory_layout::ram_offset(&memory, gpa, bytes)?;
         let granule = context.granule.bytes();
@@ -90,7 +121,18 @@ impl Control {
         let mut page = first;
         while page < end {
             let lost = self.lost(Gpa::from_bits(RAM_BASE + page), ErrorReport::Owner);
+            let stuck = matches!(
+                &lost,
+                Err(VmError::Quarantine {
+                    source: QuarantineError::Stuck { .. },
+                    ..
+                })
+            );
             contained = contained.and(lost);
+            if stuck {
+                // Each further page would wait for the same vCPU as long.
+                break;
+            }
             page += granule;
         }
         contained
@@ -98,20 +140,7 @@ impl Control {
 
     /// Puts fresh memory in the place of a lost page.
     pub(super) fn replace_page(&self, gpa: u64) -> Result<(), VmError> {
-        const OPERATION: &str = "replacePage()";
-        let state = self.state();
-        match state {
-            VmState::Created | VmState::Running | VmState::Paused => {}
-            VmState::Closed => return Err(VmError::Closed { operation: OPERATION }),
-            VmState::Stopped | VmState::Failed => {
-                return Err(VmError::InvalidState {
-                    operation: OPERATION,
-                    expected: "created, running or paused",
-                    state,
-                });
-            }
-        }
-        let (memory, context) = self.resources().ok_or(VmError::Closed { operation: OPERATION })?;
+        let (memory, context) = self.living("replacePage()")?;
         memory_layout::ram_offset(&memory, gpa, 1)?;
         let page = context.ledger().around(Gpa::from_bits(gpa)).copied();
         let page = page
@@ -119,7 +148,7 @@ impl Control {
             .ok_or_else(|| quarantine(Gpa::from_bits(gpa), "replaced", QuarantineError::NotLost))?;
         context
             .quarantine
-            .replace(page.gpa.bits() - RAM_BASE, page.size)
+            .replace(page.gpa.bits().saturating_sub(RAM_BASE), page.size)
             .map_err(|source| quarantine(page.gpa, "replaced", source))?;
         change_state(&context, page.gpa, PageState::Replaced);
         Ok(())

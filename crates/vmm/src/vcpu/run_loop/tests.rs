@@ -445,3 +445,39 @@ fn a_replaced_page_that_is_lost_again_is_no_retry_of_a_deferral() {
         "out of reach again"
     );
 }
+
+#[test]
+fn a_signal_of_before_its_page_was_replaced_is_not_an_error_of_the_new_page() {
+    let context = context(RecoverablePolicy::Inject);
+    let mut position = VcpuPosition::default();
+    run(&mut FakeVcpu::with_exits([SEA]), &mut position, &context);
+    replace(&context);
+    let mut vcpu = FakeVcpu::with_exits([SIGNAL]);
+    assert_eq!(run(&mut vcpu, &mut position, &context), ParkReason::Requested);
+    assert_eq!(vcpu.writes, [], "there is no abort");
+    assert!(context.is_replaced(LOST));
+    // A new error is raised again by the access that runs again.
+    run(&mut FakeVcpu::with_exits([SIGNAL]), &mut position, &context);
+    let failures = failures(&context);
+    let sources: Vec<_> = failures.iter().map(|failure| failure.source).collect();
+    assert_eq!(sources, [FailureSource::Sea, FailureSource::SigbusAr]);
+    assert!(!context.is_replaced(LOST));
+}
+
+#[test]
+fn the_time_of_a_deferral_stands_still_while_the_vm_is_paused() {
+    let mut context = context(RecoverablePolicy::Pause);
+    context.policy.defer = Duration::from_secs(3600);
+    let mut position = VcpuPosition::default();
+    run(&mut FakeVcpu::with_exits([SEA]), &mut position, &context);
+    let decisions = Decisions::from([(1, Decision::Defer)]);
+    let mailbox = Arc::new(Mailbox::default());
+    mailbox.request_park();
+    let mut vcpu = FakeVcpu::with_exits([SIGNAL]);
+    position.run(7, &mut vcpu, &context, &mailbox, &decisions);
+    context.policy.defer = Duration::from_millis(500);
+    std::thread::sleep(Duration::from_millis(600));
+    run(&mut FakeVcpu::with_exits([SIGNAL]), &mut position, &context);
+    let failures = failures(&context);
+    assert_eq!(failures.len(), 2, "the time is not over: {failures:?}");
+}
