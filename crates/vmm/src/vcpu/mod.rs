@@ -8,6 +8,7 @@
 //! ```
 
 mod apply;
+mod by_hand;
 mod deferral;
 mod guest_gate;
 mod mailbox;

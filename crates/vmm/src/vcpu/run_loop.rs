@@ -4,21 +4,20 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::Instant;
 
-use seawall_arm64::{AbortKind, Gpa, Pstate};
+use seawall_arm64::{Gpa, Pstate};
 use seawall_kvm::{Errno, KvmError, RegId, SystemEventKind, VcpuEntry, VcpuExit};
 
 use crate::backend::{PageQuarantine, VcpuBackend};
 use crate::devices::Bus;
-use crate::error::{InjectionError, UnhandledExit, VmError};
-use crate::event::{AccessKind, EventKind, Injection, MemoryFailure, Outbox, UnclaimedAccess};
+use crate::error::{UnhandledExit, VmError};
+use crate::event::{AccessKind, EventKind, MemoryFailure, Outbox, UnclaimedAccess};
 use crate::memory_layout::PAGE_SIZE;
 use crate::options::{BackendKind, UnclaimedAccessPolicy};
 use crate::sea::{
-    self, AbortRequest, Access, Decision, ErrorReport, FailureSource, Fidelity, Granule, Ledger,
-    MemoryFailurePolicy,
+    self, Access, Decision, ErrorReport, FailureSource, Fidelity, Granule, Ledger, MemoryFailurePolicy,
 };
 use crate::statistics::Statistics;
-use crate::vcpu::apply::{inject, inject_serror};
+use crate::vcpu::apply::inject;
 use crate::vcpu::deferral::Deferral;
 use crate::vcpu::guest_gate::GuestGate;
 use crate::vcpu::mailbox::Mailbox;
@@ -342,65 +341,6 @@ impl VcpuPosition {
             action,
         }));
         reason
-    }
-
-    /// Injects an abort because somebody asked. It takes the place of an abort that waits.
-    pub(super) fn inject_by_hand(
-        &mut self,
-        request: &AbortRequest,
-        vcpu: &mut dyn VcpuBackend,
-        context: &RunContext,
-    ) -> Result<Injection, VmError> {
-        let operation = match request.kind {
-            AbortKind::Data => "injectDataAbort()",
-            AbortKind::Instruction => "injectInstructionAbort()",
-        };
-        let last = match self.last_exit {
-            LastExit::Access(access) => Some(access),
-            LastExit::None => None,
-            LastExit::Other(last_exit) => {
-                return Err(VmError::InvalidInjection { operation, last_exit });
-            }
-        };
-        let pstate = Pstate::from_bits(vcpu.get_register(RegId::PSTATE)?);
-        let injection = inject(vcpu, &sea::plan_request(request, last, pstate));
-        self.injected_by_hand(operation, injection, context)
-    }
-
-    /// Injects an SError because somebody asked. It takes the place of an abort that waits: the access runs again once the
-    /// guest has taken it.
-    pub(super) fn inject_serror_by_hand(
-        &mut self,
-        iss: Option<u32>,
-        vcpu: &mut dyn VcpuBackend,
-        context: &RunContext,
-    ) -> Result<Injection, VmError> {
-        let operation = "injectSError()";
-        if let LastExit::Other(last_exit) = self.last_exit {
-            return Err(VmError::InvalidInjection { operation, last_exit });
-        }
-        let injection = inject_serror(vcpu, iss);
-        self.injected_by_hand(operation, injection, context)
-    }
-
-    fn injected_by_hand(
-        &mut self,
-        operation: &'static str,
-        injection: Injection,
-        context: &RunContext,
-    ) -> Result<Injection, VmError> {
-        if let Some(InjectionError::Mode(mode)) = injection.error {
-            return Err(VmError::InjectionInMode { operation, mode });
-        }
-        if injection.entered() {
-            // One exception at a time: the guest has to take this one first.
-            self.last_exit = LastExit::Other("an injection");
-            self.deferral = None;
-            if let Some(pending) = self.pending.take() {
-                context.pending().remove(&pending.seq);
-            }
-        }
-        Ok(injection)
     }
 }
 

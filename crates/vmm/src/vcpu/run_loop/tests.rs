@@ -1,12 +1,12 @@
 use std::time::Duration;
 
-use seawall_arm64::{Esr, Gva};
+use seawall_arm64::{AbortKind, Esr, Gva};
 use seawall_kvm::{Errno, MemoryErrorSignal, SeaExit, SignalCode};
 
 use super::*;
 use crate::backend::fake::{self, EINVAL, FakeVcpu, KernelInjection};
 use crate::event::{DeferralOutcome, QuarantineMethod, QuarantineReport};
-use crate::sea::{FailureAction, RecoverablePolicy, Severity};
+use crate::sea::{AbortRequest, FailureAction, RecoverablePolicy, Severity};
 
 const UART_LINE_STATUS: Gpa = Gpa::from_bits(0x4000_2005);
 const HOLE: Gpa = Gpa::from_bits(0x1000);
