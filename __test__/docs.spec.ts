@@ -87,7 +87,7 @@ for (const type of Object.keys(examples)) {
   test(`docs/events.md has a section on ${type}, with every field and every word of it`, (t) => {
     const section = sections('docs/events.md').get(type) ?? ''
     const lines = shape.filter((line) => line.startsWith(`"${type}".`))
-    t.true(lines.length > COMMON.length)
+    t.true(lines.length >= COMMON.length)
     const missing: string[] = []
     for (const line of lines) {
       const [path = '', words = ''] = line.slice(type.length + 3).split(': ')

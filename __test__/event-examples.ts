@@ -132,6 +132,7 @@ export const examples: {
     { ...base, type: 'decision-fallback', failure: 6, reason: 'timeout' },
   ],
   'decision-late': [{ ...base, type: 'decision-late', failure: 6, afterMs: 100.5 }],
+  'guest-reset': [{ ...base, type: 'guest-reset' }],
   'events-lost': [{ ...base, type: 'events-lost', fromSeq: 1, toSeq: 7 }],
   'vcpu-failed': [
     { ...base, type: 'vcpu-failed', vcpu: 1, error: { code: 'ERR_KVM_IOCTL', message: '0xbad' } },

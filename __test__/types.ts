@@ -154,6 +154,7 @@ hold<
 hold<Same<EventOf<'memory-failure'>, MemoryFailureEvent>>()
 hold<Same<EventOf<'state-changed'>, Base & { type: 'state-changed'; from: VmState; to: VmState }>>()
 hold<Same<EventOf<'exit'>, Base & { type: 'exit'; exit: VmExit }>>()
+hold<Same<EventOf<'guest-reset'>, Base & { type: 'guest-reset' }>>()
 hold<
   Same<
     EventOf<'page-state-changed'>,
@@ -337,6 +338,7 @@ export function describe(event: VmEvent): string {
     case 'memory-failure':
     case 'state-changed':
     case 'exit':
+    case 'guest-reset':
     case 'unclaimed-access':
     case 'decision-fallback':
     case 'decision-late':

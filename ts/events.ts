@@ -128,6 +128,8 @@ export type VmEvent =
   | MemoryFailureEvent
   | (EventBase & { type: 'state-changed'; from: VmState; to: VmState })
   | (EventBase & { type: 'exit'; exit: VmExit })
+  /** The guest asked for a reset and boots again. No VM of this version does: a reset ends it. */
+  | (EventBase & { type: 'guest-reset' })
   | (EventBase & {
       type: 'unclaimed-access'
       vcpu: number

@@ -33,7 +33,7 @@ export type NativeEvent =
   | NativeMemoryFailure
   | (Omit<Extract<VmEvent, { type: 'exit' }>, 'exit'> & { exit: NativeExit })
   | (Omit<Extract<VmEvent, { type: 'decision-fallback' }>, 'error'> & { error: string | null })
-  | Exclude<VmEvent, { type: 'memory-failure' | 'exit' | 'decision-fallback' }>
+  | Exclude<VmEvent, { type: 'memory-failure' | 'exit' | 'decision-fallback' | 'guest-reset' }>
 
 /** A step of a simulated vCPU, with its defaults completed. */
 export type NativeStep =
