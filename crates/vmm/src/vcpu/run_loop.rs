@@ -15,6 +15,7 @@ use crate::memory_layout::PAGE_SIZE;
 use crate::options::{BackendKind, UnclaimedAccessPolicy};
 use crate::sea::{
     self, Access, Decision, ErrorReport, FailureSource, Fidelity, Granule, Ledger, MemoryFailurePolicy,
+    PageState,
 };
 use crate::statistics::Statistics;
 use crate::vcpu::apply::inject;
@@ -293,20 +294,20 @@ impl VcpuPosition {
         context: &RunContext,
         mailbox: &Arc<Mailbox>,
     ) -> Option<ParkReason> {
-        if context.ledger().lost(gpa.bits(), 1).is_some() {
-            let report = ErrorReport::Hole { write };
-            let page = Some(gpa.page(PAGE_SIZE));
-            return self.memory_failure(index, report, page, vcpu, context, mailbox);
-        }
-        if context.is_replaced(gpa) {
+        // It is not completed, but where the policy says so below.
+        self.entry = VcpuEntry::Retry;
+        match context.page_state(Some(gpa)) {
+            None => {}
             // It left the guest before its page was replaced, and finds the new memory.
-            self.entry = VcpuEntry::Retry;
-            return None;
+            Some(PageState::Replaced) => return None,
+            Some(PageState::Poisoned | PageState::Quarantined | PageState::HostOffline) => {
+                let report = ErrorReport::Hole { write };
+                let page = Some(gpa.page(PAGE_SIZE));
+                return self.memory_failure(index, report, page, vcpu, context, mailbox);
+            }
         }
         let esr = bare_abort(write);
         let access = Access { esr, gva: None };
-        // Nobody answers a load; only where the policy says so below.
-        self.entry = VcpuEntry::Retry;
         self.last_exit = LastExit::Access(access);
         let action = match (context.unclaimed, kind) {
             (UnclaimedAccessPolicy::ReadZero, AccessKind::Nisv | AccessKind::Ldst64b) => {
