@@ -310,6 +310,7 @@ const options = {
   vcpus: 1,
   backend: 'kvm',
   boot: { type: 'flat', image: 'guest.bin', loadAddress: 0x8000_0000n, entry: 0x8000_0000n },
+  onReset: 'exit',
   memoryFailure: {
     recoverable: 'inject',
     uncontainable: 'stop',

@@ -19,7 +19,7 @@ export type {
 } from './events.ts'
 export { type HostSupport, probeHost } from './host.ts'
 export { jsonReplacer, jsonReviver } from './json.ts'
-export type { Decide, FlatBoot, MemoryFailurePolicy, VmOptions } from './options.ts'
+export type { Decide, FlatBoot, LinuxBoot, MemoryFailurePolicy, VmOptions } from './options.ts'
 export { type LibvirtMemoryFailure, type QmpMemoryFailure, toLibvirt, toQmp } from './peers.ts'
 export { type SimulatedBackend, type SimulatedStep, simulated } from './simulated.ts'
 export type { VmStats } from './stats.ts'

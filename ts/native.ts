@@ -33,7 +33,7 @@ export type NativeEvent =
   | NativeMemoryFailure
   | (Omit<Extract<VmEvent, { type: 'exit' }>, 'exit'> & { exit: NativeExit })
   | (Omit<Extract<VmEvent, { type: 'decision-fallback' }>, 'error'> & { error: string | null })
-  | Exclude<VmEvent, { type: 'memory-failure' | 'exit' | 'decision-fallback' | 'guest-reset' }>
+  | Exclude<VmEvent, { type: 'memory-failure' | 'exit' | 'decision-fallback' }>
 
 /** A step of a simulated vCPU, with its defaults completed. */
 export type NativeStep =
@@ -83,9 +83,10 @@ export interface NativeVmOptions {
   hugePage: '2M' | '1G' | null
   vcpus: number
   script: NativeStep[][] | null
-  image: string | Uint8Array
-  loadAddress: bigint | null
-  entry: bigint | null
+  boot:
+    | { type: 'flat'; image: string | Uint8Array; loadAddress: bigint | null; entry: bigint | null }
+    | { type: 'linux'; kernel: string; initrd: string | null; cmdline: string | null }
+  onReset: 'exit' | 'restart'
   armSeaToUser: boolean
   armNisvToUser: boolean
   recoverable: 'inject' | 'pause' | 'stop'

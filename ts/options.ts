@@ -29,7 +29,13 @@ export interface VmOptions {
   /** What runs the vCPUs. Default `kvm`. */
   backend?: 'kvm' | SimulatedBackend
   /** What the guest starts with. */
-  boot: FlatBoot
+  boot: FlatBoot | LinuxBoot
+  /**
+   * What happens when the guest resets itself. `exit`, the default: the VM ends with the reason `reset`. `restart`: the same
+   * VM boots again, with files read anew and fresh memory in the place of lost pages, of which the history stays; a
+   * `guest-reset` event says so. Lost pages of huge pages cannot be replaced and stay lost.
+   */
+  onReset?: 'exit' | 'restart'
   /**
    * What to do with an access to an address where nothing is. `abort`, the default: an external abort, as on a machine without
    * a device there. `read-zero`: a load reads zero and a store does nothing; an access without a syndrome gets the abort all
@@ -62,6 +68,24 @@ export interface FlatBoot {
   loadAddress?: bigint
   /** The first instruction, inside the image. Default: the load address. */
   entry?: bigint
+}
+
+/**
+ * A Linux kernel, with a GICv3, the arch timer, PSCI, a 16550 console and a device tree that says so.
+ *
+ * @example
+ * ```ts
+ * const boot = { type: 'linux', kernel: 'Image', initrd: 'initrd.cpio', cmdline: 'console=ttyS0 panic=-1' } as const
+ * ```
+ */
+export interface LinuxBoot {
+  type: 'linux'
+  /** The file of an arm64 `Image`, plain or gzip. Not an EFI zboot kernel, which unpacks itself by EFI only. */
+  kernel: string
+  /** The file of an initial RAM disk, in any form that the kernel takes. Default: none. */
+  initrd?: string
+  /** The kernel's command line, 2047 bytes at most. Default `console=ttyS0 panic=-1`: a panic resets the guest. */
+  cmdline?: string
 }
 
 /** What to do with memory errors. Policy is data: no JavaScript runs while a vCPU waits. */
@@ -104,6 +128,11 @@ export type Decide = (
   context: { vm: Vm; vcpu: Vcpu; signal: AbortSignal },
 ) => Decision | Promise<Decision>
 
+/** The options of each way to boot. */
+const BOOT = {
+  flat: ['type', 'image', 'loadAddress', 'entry'],
+  linux: ['type', 'kernel', 'initrd', 'cmdline'],
+}
 const MAX_VCPUS = 512
 const MAX_COUNT = 2 ** 32 - 1
 
@@ -117,13 +146,13 @@ export function toNativeOptions(value: unknown): NativeVmOptions {
     'vcpus',
     'backend',
     'boot',
+    'onReset',
     'unclaimedAccess',
     'memoryFailure',
     'capabilities',
     'redact',
   ]
   const options = checkRecord(value, names, 'options')
-  const boot = checkRecord(options['boot'], ['type', 'image', 'loadAddress', 'entry'], 'boot')
   const policyNames = [
     'recoverable',
     'uncontainable',
@@ -137,9 +166,6 @@ export function toNativeOptions(value: unknown): NativeVmOptions {
   const policy = checkRecord(options['memoryFailure'] ?? {}, policyNames, 'memoryFailure')
   const capabilityNames = ['armSeaToUser', 'armNisvToUser']
   const capabilities = checkRecord(options['capabilities'] ?? {}, capabilityNames, 'capabilities')
-  const address = (name: 'loadAddress' | 'entry') =>
-    boot[name] === undefined ? null : checkU64(boot[name], `boot.${name}`)
-  checkOneOf(boot['type'], ['flat'], 'boot.type')
   return {
     id: options['id'] === undefined ? randomUUID() : checkString(options['id'], 'id'),
     name: options['name'] === undefined ? null : checkString(options['name'], 'name'),
@@ -148,9 +174,8 @@ export function toNativeOptions(value: unknown): NativeVmOptions {
       options['hugetlb'] === undefined ? null : checkOneOf(options['hugetlb'], ['2M', '1G'], 'hugetlb'),
     vcpus: checkInteger(options['vcpus'] ?? 1, 1, MAX_VCPUS, 'vcpus'),
     script: checkBackend(options['backend'] ?? 'kvm'),
-    image: checkImage(boot['image']),
-    loadAddress: address('loadAddress'),
-    entry: address('entry'),
+    boot: checkBoot(options['boot']),
+    onReset: checkOneOf(options['onReset'] ?? 'exit', ['exit', 'restart'], 'onReset'),
     armSeaToUser: checkBoolean(capabilities['armSeaToUser'] ?? true, 'capabilities.armSeaToUser'),
     armNisvToUser: checkBoolean(capabilities['armNisvToUser'] ?? true, 'capabilities.armNisvToUser'),
     recoverable: checkOneOf(
@@ -207,6 +232,30 @@ function checkBackend(backend: unknown): NativeVmOptions['script'] {
     return toNativeScript('script' in backend ? backend.script : undefined)
   }
   throw invalidOption("'kvm' or simulated({ … })", 'backend', backend)
+}
+
+function checkBoot(value: unknown): NativeVmOptions['boot'] {
+  const isLinux = typeof value === 'object' && value !== null && 'type' in value && value.type === 'linux'
+  const boot = checkRecord(value, isLinux ? BOOT.linux : BOOT.flat, 'boot')
+  const type = checkOneOf(boot['type'], ['flat', 'linux'], 'boot.type')
+  if (type === 'linux') {
+    const text = (name: 'initrd' | 'cmdline') =>
+      boot[name] === undefined ? null : checkString(boot[name], `boot.${name}`)
+    return {
+      type,
+      kernel: checkString(boot['kernel'], 'boot.kernel'),
+      initrd: text('initrd'),
+      cmdline: text('cmdline'),
+    }
+  }
+  const address = (name: 'loadAddress' | 'entry') =>
+    boot[name] === undefined ? null : checkU64(boot[name], `boot.${name}`)
+  return {
+    type,
+    image: checkImage(boot['image']),
+    loadAddress: address('loadAddress'),
+    entry: address('entry'),
+  }
 }
 
 function checkImage(image: unknown): string | Uint8Array {

@@ -62,4 +62,4 @@ pub use register::RegId;
 pub use run_page::RunPage;
 #[cfg(not(target_os = "linux"))]
 pub use system::Quarantine;
-pub use system::{PowerState, Vcpu, VmConfig, VmFd};
+pub use system::{Gic, GicConfig, Irqfd, PowerState, Vcpu, VmConfig, VmFd};

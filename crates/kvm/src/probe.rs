@@ -45,6 +45,8 @@ pub enum Obstacle {
     NoSeaToUser,
     /// The host has no FEAT_RAS.
     NoRas,
+    /// KVM offers no GICv3 to guests.
+    NoGicV3,
 }
 
 impl fmt::Display for Obstacle {
@@ -71,6 +73,7 @@ impl fmt::Display for Obstacle {
                 "the CPUs have no FEAT_RAS (capability 158 is 0): KVM_CAP_ARM_SEA_TO_USER can be enabled, and no memory \
                  error will ever exit to user space",
             ),
+            Self::NoGicV3 => f.write_str("the host has no GICv3, which a Linux guest of Seawall needs"),
         }
     }
 }

@@ -73,6 +73,12 @@ pub enum NativeEvent {
         monotonic_ns: u64,
         exit: NativeExit,
     },
+    GuestReset {
+        schema_version: u8,
+        seq: i64,
+        time: String,
+        monotonic_ns: u64,
+    },
     UnclaimedAccess {
         schema_version: u8,
         seq: i64,
@@ -196,6 +202,12 @@ pub(crate) fn event(event: Event) -> NativeEvent {
             time,
             monotonic_ns,
             exit: NativeExit::from(&exit),
+        },
+        EventKind::GuestReset => NativeEvent::GuestReset {
+            schema_version,
+            seq,
+            time,
+            monotonic_ns,
         },
         EventKind::UnclaimedAccess(access) => NativeEvent::UnclaimedAccess {
             schema_version,

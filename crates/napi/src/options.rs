@@ -1,12 +1,13 @@
 //! `Vm.create()`'s options, checked and completed by the TypeScript side.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use napi::bindgen_prelude::{BigInt, Either, Uint8Array};
 use napi_derive::napi;
 use seawall_vmm::{
-    BackendOptions, Boot, HugePage, Image, MemoryFailurePolicy, RecoverablePolicy, Threshold,
-    ThresholdAction, UnclaimedAccessPolicy, UncontainablePolicy, VmOptions,
+    BackendOptions, Boot, HugePage, Image, LinuxBoot, MemoryFailurePolicy, OnReset, RecoverablePolicy,
+    Threshold, ThresholdAction, UnclaimedAccessPolicy, UncontainablePolicy, VmOptions,
 };
 
 use crate::error::NativeError;
@@ -22,9 +23,8 @@ pub struct NativeVmOptions {
     pub vcpus: u32,
     /// `null` is KVM.
     pub script: Option<Vec<Vec<NativeStep>>>,
-    pub image: Either<String, Uint8Array>,
-    pub load_address: Option<BigInt>,
-    pub entry: Option<BigInt>,
+    pub boot: NativeBoot,
+    pub on_reset: NativeOnReset,
     pub arm_sea_to_user: bool,
     pub arm_nisv_to_user: bool,
     pub recoverable: NativeRecoverable,
@@ -36,6 +36,32 @@ pub struct NativeVmOptions {
     pub unclaimed_access: NativeUnclaimedAccess,
     pub decision_timeout_ms: u32,
     pub redact: bool,
+}
+
+#[napi(
+    discriminant = "type",
+    discriminant_case = "lowercase",
+    object_to_js = false,
+    use_nullable = true
+)]
+pub enum NativeBoot {
+    Flat {
+        image: Either<String, Uint8Array>,
+        load_address: Option<BigInt>,
+        entry: Option<BigInt>,
+    },
+    Linux {
+        kernel: String,
+        initrd: Option<String>,
+        cmdline: Option<String>,
+    },
+}
+
+#[napi(string_enum = "kebab-case")]
+#[derive(Debug)]
+pub enum NativeOnReset {
+    Exit,
+    Restart,
 }
 
 #[napi(string_enum)]
@@ -98,13 +124,32 @@ pub(crate) fn options(options: NativeVmOptions) -> Result<VmOptions, NativeError
             Some(vcpus) => BackendOptions::Simulated(script(vcpus)?),
             None => BackendOptions::Kvm,
         },
-        boot: Boot::Flat {
-            image: match options.image {
-                Either::A(path) => Image::Path(path.into()),
-                Either::B(bytes) => Image::Bytes(bytes.to_vec()),
+        boot: match options.boot {
+            NativeBoot::Flat {
+                image,
+                load_address,
+                entry,
+            } => Boot::Flat {
+                image: match image {
+                    Either::A(path) => Image::Path(path.into()),
+                    Either::B(bytes) => Image::Bytes(bytes.to_vec()),
+                },
+                load_address: load_address.as_ref().map(word),
+                entry: entry.as_ref().map(word),
             },
-            load_address: options.load_address.as_ref().map(word),
-            entry: options.entry.as_ref().map(word),
+            NativeBoot::Linux {
+                kernel,
+                initrd,
+                cmdline,
+            } => Boot::Linux(LinuxBoot {
+                kernel: kernel.into(),
+                initrd: initrd.map(PathBuf::from),
+                cmdline,
+            }),
+        },
+        on_reset: match options.on_reset {
+            NativeOnReset::Exit => OnReset::Exit,
+            NativeOnReset::Restart => OnReset::Restart,
         },
         arm_sea_to_user: options.arm_sea_to_user,
         arm_nisv_to_user: options.arm_nisv_to_user,

@@ -1,11 +1,9 @@
 //! What can go wrong with a virtual machine, each with its stable code.
 
-use std::path::PathBuf;
-
 use seawall_kvm::{Errno, KvmError};
 
 use crate::backend::QuarantineError;
-use crate::memory_layout::RAM_BASE;
+use crate::boot::BootError;
 use crate::mode::UnsupportedMode;
 use crate::options::MAX_VCPUS;
 use crate::vm::VmState;
@@ -39,46 +37,9 @@ pub enum VmError {
         /// How many vCPUs there are.
         vcpus: u32,
     },
-    /// The image cannot be read.
-    #[error("Expected a readable file for boot.image but received {path:?} ({errno})")]
-    UnreadableImage {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        errno: Errno,
-    },
-    /// The image is empty.
-    #[error("Expected at least one instruction (4 bytes) for boot.image but received {len} bytes")]
-    EmptyImage {
-        /// Its size in bytes.
-        len: usize,
-    },
-    /// The image does not lie in guest RAM.
-    #[error(
-        "Expected boot.image to lie inside guest RAM ({RAM_BASE:#x}, {size:#x} bytes) but received {len:#x} bytes at \
-         {load_address:#x}"
-    )]
-    ImageOutsideMemory {
-        /// Where it was to go.
-        load_address: u64,
-        /// Its size in bytes.
-        len: usize,
-        /// The size of guest RAM in bytes.
-        size: u64,
-    },
-    /// The entry point is no instruction of the image.
-    #[error(
-        "Expected a multiple of 4 inside the image ({load_address:#x}, {len:#x} bytes) for boot.entry but received \
-         {entry:#x}"
-    )]
-    EntryOutsideImage {
-        /// The entry point.
-        entry: u64,
-        /// Where the image lies.
-        load_address: u64,
-        /// Its size in bytes.
-        len: usize,
-    },
+    /// The guest cannot be started.
+    #[error(transparent)]
+    Boot(#[from] BootError),
     /// The operation makes no sense in this state.
     #[error("Expected a VM that is {expected} for {operation} but received one that is {state}")]
     InvalidState {
@@ -338,10 +299,7 @@ impl VmError {
             | Self::NoSuchVcpu { .. }
             | Self::NoSuchRegister { .. }
             | Self::UnsupportedPstate { .. } => "ERR_INVALID_OPTION",
-            Self::UnreadableImage { .. }
-            | Self::EmptyImage { .. }
-            | Self::ImageOutsideMemory { .. }
-            | Self::EntryOutsideImage { .. } => "ERR_INVALID_IMAGE",
+            Self::Boot(error) => error.code(),
             Self::InvalidState { .. } => "ERR_INVALID_STATE",
             Self::Closed { .. } => "ERR_VM_CLOSED",
             Self::VcpuRunning { .. } => "ERR_VCPU_RUNNING",
@@ -394,8 +352,8 @@ impl VmError {
     #[must_use]
     pub const fn errno(&self) -> Option<Errno> {
         match self {
-            Self::UnreadableImage { errno, .. }
-            | Self::Thread { errno, .. }
+            Self::Boot(error) => error.errno(),
+            Self::Thread { errno, .. }
             | Self::UnhandledExit {
                 exit: UnhandledExit::MemoryFault { errno, .. },
                 ..

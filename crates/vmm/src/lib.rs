@@ -23,13 +23,16 @@ mod vcpu;
 mod vm;
 
 pub use backend::QuarantineError;
+pub use boot::BootError;
 pub use error::{InjectionError, UnhandledExit, VmError};
 pub use event::{
     AccessKind, DecidedBy, DeferralOutcome, DeferralReport, Event, EventKind, Injection, InjectionMethod,
     MemoryFailure, QuarantineMethod, QuarantineReport, UnclaimedAccess, Wake,
 };
 pub use mode::UnsupportedMode;
-pub use options::{BackendKind, BackendOptions, Boot, Image, MAX_VCPUS, UnclaimedAccessPolicy, VmOptions};
+pub use options::{
+    BackendKind, BackendOptions, Boot, Image, LinuxBoot, MAX_VCPUS, OnReset, UnclaimedAccessPolicy, VmOptions,
+};
 pub use sea::{MemoryFailurePolicy, RecoverablePolicy, Threshold, ThresholdAction, UncontainablePolicy};
 pub use seawall_kvm::{HugePage, SystemEventKind};
 pub use simulated::{AbortStep, Script, ScriptError, Step};

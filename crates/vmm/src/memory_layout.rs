@@ -1,6 +1,8 @@
 //! Where things lie in the guest-physical address space.
 //!
 //! ```text
+//!              GICv3 Redistributors, 128 KiB for each vCPU, up to the Distributor
+//! 0x3fff_0000  GICv3 Distributor, 64 KiB
 //! 0x4000_2000  16550 UART, the console, 4 KiB
 //! 0x8000_0000  RAM
 //! ```
@@ -18,21 +20,38 @@ pub const SERIAL_BASE: u64 = 0x4000_2000;
 /// The size of the console's UART in bytes.
 pub const SERIAL_SIZE: u64 = 0x1000;
 
+/// The shared peripheral interrupt of the console's UART; INTID 32 is the first one.
+pub const SERIAL_SPI: u32 = 1;
+/// The first guest-physical address of the GIC's Distributor.
+pub const GIC_DISTRIBUTOR_BASE: u64 = 0x3fff_0000;
+/// The size of the GIC's Distributor in bytes.
+pub const GIC_DISTRIBUTOR_SIZE: u64 = 0x1_0000;
+/// The size of each Redistributor in bytes.
+pub const GIC_REDISTRIBUTOR_SIZE: u64 = 0x2_0000;
+/// How many interrupts the GIC has, with the 32 private ones.
+pub const GIC_INTERRUPTS: u32 = 64;
+
+/// The first guest-physical address of the GIC's Redistributors.
+#[must_use]
+pub const fn gic_redistributors(vcpus: u64) -> u64 {
+    GIC_DISTRIBUTOR_BASE - vcpus * GIC_REDISTRIBUTOR_SIZE
+}
+
+/// The offset of a guest-physical range in guest RAM of `memory` bytes, if it lies there.
+pub(crate) fn offset(memory: u64, gpa: u64, len: u64) -> Option<u64> {
+    let offset = gpa.checked_sub(RAM_BASE)?;
+    (offset.checked_add(len)? <= memory).then_some(offset)
+}
+
 /// The offset of a guest-physical range in guest RAM.
 pub(crate) fn ram_offset(memory: &GuestMemory, gpa: u64, len: usize) -> Result<u64, VmError> {
-    let outside = VmError::OutsideGuestMemory {
+    let size = memory.len() as u64;
+    offset(size, gpa, len as u64).ok_or(VmError::OutsideGuestMemory {
         gpa,
         len,
         base: RAM_BASE,
-        size: memory.len() as u64,
-    };
-    let Some(offset) = gpa.checked_sub(RAM_BASE) else {
-        return Err(outside);
-    };
-    match offset.checked_add(len as u64) {
-        Some(end) if end <= memory.len() as u64 => Ok(offset),
-        _ => Err(outside),
-    }
+        size,
+    })
 }
 
 /// Copies `data` into guest RAM at `gpa`.

@@ -29,6 +29,8 @@ pub struct VmOptions {
     pub backend: BackendOptions,
     /// What the guest starts with.
     pub boot: Boot,
+    /// What happens when the guest resets itself.
+    pub on_reset: OnReset,
     /// Enable `KVM_CAP_ARM_SEA_TO_USER`.
     pub arm_sea_to_user: bool,
     /// Enable `KVM_CAP_ARM_NISV_TO_USER`.
@@ -94,6 +96,28 @@ pub enum Boot {
         /// The first instruction; the load address where absent.
         entry: Option<u64>,
     },
+    /// A Linux kernel.
+    Linux(LinuxBoot),
+}
+
+/// A Linux kernel, booted as Documentation/arch/arm64/booting.rst says, with a GICv3, a 16550 and a device tree.
+#[derive(Debug, Clone)]
+pub struct LinuxBoot {
+    /// The file of an arm64 Image, plain or gzip.
+    pub kernel: PathBuf,
+    /// The file of an initial RAM disk, in any form the kernel takes.
+    pub initrd: Option<PathBuf>,
+    /// The kernel's command line, 2047 bytes at most. Absent: `console=ttyS0 panic=-1`.
+    pub cmdline: Option<String>,
+}
+
+/// What a guest's reset does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnReset {
+    /// It ends the virtual machine.
+    Exit,
+    /// The guest boots again, with fresh memory in the place of lost pages.
+    Restart,
 }
 
 /// The bytes of an image, or the file that holds them.

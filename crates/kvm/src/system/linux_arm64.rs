@@ -1,5 +1,6 @@
 //! KVM on arm64 Linux. System, VM, device and register ioctls are those of kvm-ioctls; `KVM_RUN` and the run page are ours.
 
+mod gic;
 mod vcpu;
 mod vm;
 
@@ -9,6 +10,7 @@ use crate::abi;
 use crate::error::{Errno, KvmError};
 use crate::probe::{HostCapabilities, Obstacle};
 
+pub use gic::{Gic, Irqfd};
 pub use vcpu::Vcpu;
 pub use vm::VmFd;
 

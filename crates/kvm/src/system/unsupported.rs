@@ -10,7 +10,7 @@ use crate::guest_memory::GuestMemory;
 use crate::kick::{Kick, KickTarget};
 use crate::probe::{HostCapabilities, Obstacle};
 use crate::register::RegId;
-use crate::system::{PowerState, VmConfig};
+use crate::system::{GicConfig, PowerState, VmConfig};
 
 const OBSTACLE: Obstacle = Obstacle::Platform {
     os: std::env::consts::OS,
@@ -20,6 +20,14 @@ const OBSTACLE: Obstacle = Obstacle::Platform {
 /// A virtual machine that cannot exist on this host.
 #[derive(Debug)]
 pub struct VmFd(Infallible);
+
+/// An interrupt controller that cannot exist on this host.
+#[derive(Debug)]
+pub struct Gic(Infallible);
+
+/// An interrupt that cannot exist on this host.
+#[derive(Debug, Clone)]
+pub struct Irqfd(Infallible);
 
 /// A quarantine that cannot exist on this host.
 #[cfg(not(target_os = "linux"))]
@@ -78,6 +86,14 @@ impl VmFd {
         match self.0 {}
     }
 
+    pub fn create_gic(&self, _: GicConfig) -> Result<Gic, KvmError> {
+        match self.0 {}
+    }
+
+    pub fn irqfd(&self, _: u32) -> Result<Irqfd, KvmError> {
+        match self.0 {}
+    }
+
     pub fn create_vcpu(&self, _: u32, _: PowerState, _: &Arc<GuestMemory>) -> Result<Vcpu, KvmError> {
         match self.0 {}
     }
@@ -91,7 +107,35 @@ impl VmFd {
     clippy::missing_errors_doc,
     reason = "there is one error: this host is unsupported"
 )]
+impl Gic {
+    pub fn reset(&self, _: &[u64]) -> Result<(), KvmError> {
+        match self.0 {}
+    }
+}
+
+#[expect(
+    missing_docs,
+    reason = "the documentation is that of the arm64 Linux implementation"
+)]
+impl Irqfd {
+    pub fn raise(&self) {
+        match self.0 {}
+    }
+}
+
+#[expect(
+    missing_docs,
+    reason = "the documentation is that of the arm64 Linux implementation"
+)]
+#[expect(
+    clippy::missing_errors_doc,
+    reason = "there is one error: this host is unsupported"
+)]
 impl Vcpu {
+    pub fn reset(&mut self, _: PowerState) -> Result<(), KvmError> {
+        match self.0 {}
+    }
+
     pub fn enter_thread(&mut self) -> Result<KickTarget, KvmError> {
         match self.0 {}
     }

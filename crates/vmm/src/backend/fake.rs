@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use seawall_arm64::{AbortKind, EntryState, Exception, Gva, Pstate, take_exception};
-use seawall_kvm::{Errno, GuestMemory, KickTarget, KvmError, RegId, VcpuEntry, VcpuEvents, VcpuExit};
+use seawall_kvm::{
+    Errno, GuestMemory, KickTarget, KvmError, PowerState, RegId, VcpuEntry, VcpuEvents, VcpuExit,
+};
 
 use crate::backend::{Kicker, VcpuBackend};
 use crate::devices::Bus;
@@ -195,6 +197,10 @@ impl VcpuBackend for FakeVcpu {
         Ok(())
     }
 
+    fn reset(&mut self, _: PowerState) -> Result<(), KvmError> {
+        Ok(())
+    }
+
     fn set_events(&mut self, _: VcpuEvents) -> Result<(), KvmError> {
         self.injected = true;
         match self.injection {
@@ -246,7 +252,7 @@ pub(crate) fn context(recoverable: RecoverablePolicy, outbox: Arc<Outbox>) -> Ru
             defer: Duration::from_millis(200),
         },
         unclaimed: UnclaimedAccessPolicy::Abort,
-        bus: Bus::new(Arc::clone(&outbox)),
+        bus: Bus::new(Arc::clone(&outbox), None),
         ledger: Arc::default(),
         gate: Arc::new(GuestGate::new([])),
         quarantine: Box::new(SimulatedQuarantine::new(&Arc::new(

@@ -5,13 +5,14 @@ mod quarantine;
 use std::sync::Arc;
 
 use seawall_kvm::{
-    GuestMemory, KickTarget, KvmError, PowerState, RegId, Vcpu, VcpuEntry, VcpuEvents, VcpuExit, VmConfig,
-    VmFd, host_page_size,
+    GicConfig, GuestMemory, KickTarget, KvmError, PowerState, RegId, Vcpu, VcpuEntry, VcpuEvents, VcpuExit,
+    VmConfig, VmFd, host_page_size,
 };
 
-use crate::backend::{Kicker, Machine, VcpuBackend};
-use crate::memory_layout::RAM_BASE;
-use crate::options::VmOptions;
+use crate::backend::{Kicker, Machine, VcpuBackend, power_at_reset};
+use crate::devices::InterruptLine;
+use crate::memory_layout::{GIC_DISTRIBUTOR_BASE, GIC_INTERRUPTS, RAM_BASE, SERIAL_SPI, gic_redistributors};
+use crate::options::{Boot, VmOptions};
 use crate::sea::Granule;
 use crate::vcpu::GuestGate;
 use quarantine::KvmQuarantine;
@@ -23,19 +24,29 @@ pub(super) fn create(options: &VmOptions, memory: &Arc<GuestMemory>) -> Result<M
     })?);
     vm.add_memory(RAM_BASE, memory)?;
     let vcpus = (0..options.vcpus).map(|index| {
-        let power = if index == 0 {
-            PowerState::On
-        } else {
-            PowerState::Off
-        };
-        Ok(Box::new(vm.create_vcpu(index, power, memory)?) as Box<dyn VcpuBackend>)
+        let vcpu = vm.create_vcpu(index, power_at_reset(index), memory)?;
+        Ok(Box::new(vcpu) as Box<dyn VcpuBackend>)
     });
     let vcpus = vcpus.collect::<Result<Vec<_>, KvmError>>()?;
+    let (gic, serial_interrupt) = match &options.boot {
+        Boot::Flat { .. } => (None, None),
+        Boot::Linux(_) => {
+            let gic = vm.create_gic(GicConfig {
+                distributor: GIC_DISTRIBUTOR_BASE,
+                redistributors: gic_redistributors(options.vcpus.into()),
+                interrupts: GIC_INTERRUPTS,
+            })?;
+            let interrupt: Arc<dyn InterruptLine> = Arc::new(vm.irqfd(SERIAL_SPI)?);
+            (Some(gic), Some(interrupt))
+        }
+    };
     let gate = Arc::new(GuestGate::new(vcpus.iter().map(|vcpu| vcpu.kicker())));
     let quarantine = KvmQuarantine::new(Arc::clone(&vm), Arc::clone(memory), Arc::clone(&gate));
     Ok(Machine {
         vcpus,
         vm: Some(vm),
+        gic,
+        serial_interrupt,
         gate,
         quarantine: Box::new(quarantine),
         granule: Granule::from_bytes(host_page_size()),
@@ -53,6 +64,10 @@ impl VcpuBackend for Vcpu {
 
     fn set_register(&mut self, register: RegId, value: u64) -> Result<(), KvmError> {
         Self::set_register(self, register, value)
+    }
+
+    fn reset(&mut self, power: PowerState) -> Result<(), KvmError> {
+        Self::reset(self, power)
     }
 
     fn set_events(&mut self, events: VcpuEvents) -> Result<(), KvmError> {

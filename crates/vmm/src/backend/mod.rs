@@ -8,8 +8,12 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
-use seawall_kvm::{GuestMemory, Kick, KickTarget, KvmError, RegId, VcpuEntry, VcpuEvents, VcpuExit, VmFd};
+use seawall_kvm::{
+    Gic, GuestMemory, Irqfd, Kick, KickTarget, KvmError, PowerState, RegId, VcpuEntry, VcpuEvents, VcpuExit,
+    VmFd,
+};
 
+use crate::devices::InterruptLine;
 use crate::event::QuarantineMethod;
 use crate::options::{BackendOptions, VmOptions};
 use crate::sea::Granule;
@@ -24,6 +28,8 @@ pub(crate) trait VcpuBackend: Send + fmt::Debug {
     fn get_register(&mut self, register: RegId) -> Result<u64, KvmError>;
     /// Writes a register.
     fn set_register(&mut self, register: RegId, value: u64) -> Result<(), KvmError>;
+    /// Gives every register its value after a reset of the processor.
+    fn reset(&mut self, power: PowerState) -> Result<(), KvmError>;
     /// Injects an exception, at once. May do nothing and say success, as the kernel may.
     fn set_events(&mut self, events: VcpuEvents) -> Result<(), KvmError>;
     /// The way to get the vCPU out of the guest from another thread.
@@ -41,6 +47,21 @@ pub(crate) trait Kicker: Send + Sync + fmt::Debug {
 impl Kicker for Kick {
     fn kick(&self) -> Result<(), KvmError> {
         Self::kick(self)
+    }
+}
+
+impl InterruptLine for Irqfd {
+    fn raise(&self) {
+        Self::raise(self);
+    }
+}
+
+/// Whether vCPU `index` runs from the start; the others wait for PSCI CPU_ON.
+pub(crate) const fn power_at_reset(index: u32) -> PowerState {
+    if index == 0 {
+        PowerState::On
+    } else {
+        PowerState::Off
     }
 }
 
@@ -98,6 +119,10 @@ pub enum QuarantineError {
 pub(crate) struct Machine {
     pub(crate) vcpus: Vec<Box<dyn VcpuBackend>>,
     pub(crate) vm: Option<Arc<VmFd>>,
+    /// Present where the guest has an interrupt controller.
+    pub(crate) gic: Option<Gic>,
+    /// The console's interrupt, where the guest has an interrupt controller.
+    pub(crate) serial_interrupt: Option<Arc<dyn InterruptLine>>,
     pub(crate) gate: Arc<GuestGate>,
     pub(crate) quarantine: Box<dyn PageQuarantine>,
     /// What a lost page takes with it where nobody says more.
@@ -112,7 +137,7 @@ pub(crate) fn create(options: &VmOptions, memory: &Arc<GuestMemory>) -> Result<M
             let quarantine = SimulatedQuarantine::new(memory);
             let vcpus: Vec<_> = (0..options.vcpus)
                 .map(|index| {
-                    let vcpu = SimulatedVcpu::new(script.vcpu(index), options, quarantine.clone());
+                    let vcpu = SimulatedVcpu::new(index, script.vcpu(index), options, quarantine.clone());
                     Box::new(vcpu) as Box<dyn VcpuBackend>
                 })
                 .collect();
@@ -120,6 +145,8 @@ pub(crate) fn create(options: &VmOptions, memory: &Arc<GuestMemory>) -> Result<M
                 gate: Arc::new(GuestGate::new(vcpus.iter().map(|vcpu| vcpu.kicker()))),
                 vcpus,
                 vm: None,
+                gic: None,
+                serial_interrupt: None,
                 quarantine: Box::new(quarantine),
                 granule: Granule::PAGE,
             })

@@ -1,76 +1,85 @@
 //! A flat binary: its bytes at one address, entered at another.
 
-use seawall_kvm::{Errno, GuestMemory, RegId};
+use seawall_kvm::{GuestMemory, RegId};
 
-use crate::boot::BootRegisters;
+use crate::boot::{BootError, BootRegisters, PSTATE_AT_ENTRY, file};
 use crate::error::VmError;
 use crate::memory_layout::{self, RAM_BASE};
 use crate::options::Image;
 
-/// EL1h with D, A, I and F masked: the state a boot loader hands over in (Arm ARM D1.2.1, SPSR_EL1).
-const PSTATE_AT_ENTRY: u64 = 0x3c5;
 /// The size of an A64 instruction in bytes.
 const INSTRUCTION_SIZE: u64 = 4;
 
-pub(super) fn load(
+/// A flat binary that fits where it is to go.
+#[derive(Debug)]
+pub(crate) struct PreparedFlat {
+    bytes: Vec<u8>,
+    load_address: u64,
+    entry: u64,
+}
+
+/// Reads and checks it. `memory` is the size of guest RAM in bytes.
+pub(super) fn prepare(
     image: &Image,
     load_address: Option<u64>,
     entry: Option<u64>,
-    memory: &GuestMemory,
-) -> Result<BootRegisters, VmError> {
-    let read;
+    memory: u64,
+) -> Result<PreparedFlat, BootError> {
     let bytes = match image {
-        Image::Bytes(bytes) => bytes,
-        Image::Path(path) => {
-            read = std::fs::read(path).map_err(|error| VmError::UnreadableImage {
-                path: path.clone(),
-                errno: Errno(error.raw_os_error().unwrap_or(0)),
-            })?;
-            &read
-        }
+        Image::Bytes(bytes) => bytes.clone(),
+        Image::Path(path) => file::read(path, "boot.image", memory)?,
     };
     if (bytes.len() as u64) < INSTRUCTION_SIZE {
-        return Err(VmError::EmptyImage { len: bytes.len() });
+        return Err(BootError::EmptyImage { len: bytes.len() });
     }
     let load_address = load_address.unwrap_or(RAM_BASE);
     let entry = entry.unwrap_or(load_address);
-    let size = memory.len() as u64;
-    if memory_layout::ram_offset(memory, load_address, bytes.len()).is_err() {
-        return Err(VmError::ImageOutsideMemory {
+    if memory_layout::offset(memory, load_address, bytes.len() as u64).is_none() {
+        return Err(BootError::ImageOutsideMemory {
             load_address,
             len: bytes.len(),
-            size,
+            size: memory,
         });
     }
     let last_instruction = load_address + bytes.len() as u64 - INSTRUCTION_SIZE;
     if !entry.is_multiple_of(INSTRUCTION_SIZE) || !(load_address..=last_instruction).contains(&entry) {
-        return Err(VmError::EntryOutsideImage {
+        return Err(BootError::EntryOutsideImage {
             entry,
             load_address,
             len: bytes.len(),
         });
     }
-    memory_layout::write(memory, load_address, bytes)?;
-    Ok(BootRegisters(vec![
-        (RegId::PSTATE, PSTATE_AT_ENTRY),
-        (RegId::PC, entry),
-    ]))
+    Ok(PreparedFlat {
+        bytes,
+        load_address,
+        entry,
+    })
+}
+
+impl PreparedFlat {
+    pub(super) fn place(&self, memory: &GuestMemory) -> Result<BootRegisters, VmError> {
+        memory_layout::write(memory, self.load_address, &self.bytes)?;
+        Ok(BootRegisters(vec![
+            (RegId::PSTATE, PSTATE_AT_ENTRY),
+            (RegId::PC, self.entry),
+        ]))
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn boot(len: usize, load: Option<u64>, entry: Option<u64>) -> Result<BootRegisters, VmError> {
-        let memory = GuestMemory::create(8192, None).expect("memory");
-        super::load(&Image::Bytes(vec![0xaa; len]), load, entry, &memory)
+    fn boot(len: usize, load: Option<u64>, entry: Option<u64>) -> Result<PreparedFlat, BootError> {
+        prepare(&Image::Bytes(vec![0xaa; len]), load, entry, 8192)
     }
 
     #[test]
     fn the_image_lies_at_its_address_and_the_guest_starts_at_the_entry() {
         let memory = GuestMemory::create(8192, None).expect("memory");
         let image = Image::Bytes(b"12345678".to_vec());
-        let registers = load(&image, Some(0x8000_1000), Some(0x8000_1004), &memory).expect("valid");
+        let prepared = prepare(&image, Some(0x8000_1000), Some(0x8000_1004), 8192).expect("valid");
+        let registers = prepared.place(&memory).expect("memory");
         assert_eq!(registers.0, [(RegId::PSTATE, 0x3c5), (RegId::PC, 0x8000_1004)]);
         let mut bytes = [0; 8];
         memory.read(0x1000, &mut bytes).expect("inside");
@@ -79,7 +88,8 @@ mod tests {
 
     #[test]
     fn without_addresses_the_image_starts_at_the_start_of_ram() {
-        assert_eq!(boot(8, None, None).expect("valid").0[1], (RegId::PC, RAM_BASE));
+        let prepared = boot(8, None, None).expect("valid");
+        assert_eq!((prepared.load_address, prepared.entry), (RAM_BASE, RAM_BASE));
     }
 
     #[test]
@@ -88,7 +98,7 @@ mod tests {
         assert!(
             matches!(
                 error,
-                VmError::ImageOutsideMemory {
+                BootError::ImageOutsideMemory {
                     len: 8196,
                     size: 8192,
                     ..
@@ -102,7 +112,7 @@ mod tests {
     fn an_image_outside_memory_is_refused() {
         for load in [0, RAM_BASE - 4, RAM_BASE + 8192, u64::MAX] {
             let error = boot(8, Some(load), None).expect_err("outside");
-            assert!(matches!(error, VmError::ImageOutsideMemory { .. }), "{error}");
+            assert!(matches!(error, BootError::ImageOutsideMemory { .. }), "{error}");
         }
     }
 
@@ -110,23 +120,13 @@ mod tests {
     fn an_entry_outside_the_image_is_refused() {
         for entry in [RAM_BASE - 4, RAM_BASE + 2, RAM_BASE + 8, u64::MAX - 3] {
             let error = boot(8, None, Some(entry)).expect_err("outside");
-            assert!(matches!(error, VmError::EntryOutsideImage { .. }), "{error}");
+            assert!(matches!(error, BootError::EntryOutsideImage { .. }), "{error}");
         }
     }
 
     #[test]
     fn an_image_without_an_instruction_is_refused() {
-        assert_eq!(boot(3, None, None), Err(VmError::EmptyImage { len: 3 }));
-    }
-
-    #[test]
-    fn a_missing_file_names_itself() {
-        let memory = GuestMemory::create(4096, None).expect("memory");
-        let error =
-            load(&Image::Path("/nowhere/guest.bin".into()), None, None, &memory).expect_err("missing");
-        assert_eq!(
-            error.to_string(),
-            "Expected a readable file for boot.image but received \"/nowhere/guest.bin\" (ENOENT)"
-        );
+        let error = boot(3, None, None).expect_err("too short");
+        assert_eq!(error, BootError::EmptyImage { len: 3 });
     }
 }

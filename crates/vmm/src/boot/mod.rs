@@ -1,23 +1,51 @@
 //! Getting a guest to its first instruction.
 
+mod error;
+mod file;
 mod flat;
+mod linux;
 
 use seawall_kvm::{GuestMemory, RegId};
 
 use crate::error::VmError;
 use crate::options::Boot;
+use flat::PreparedFlat;
+use linux::PreparedLinux;
+
+pub use error::BootError;
+
+/// EL1h with D, A, I and F masked: the state a boot loader hands over in (Arm ARM D1.2.1, SPSR_EL1; booting.rst of Linux).
+const PSTATE_AT_ENTRY: u64 = 0x3c5;
 
 /// The registers that the first vCPU starts with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct BootRegisters(pub(crate) Vec<(RegId, u64)>);
 
-/// Puts the guest's image into memory and says how to start it.
-pub(crate) fn load(boot: &Boot, memory: &GuestMemory) -> Result<BootRegisters, VmError> {
-    match boot {
-        Boot::Flat {
-            image,
-            load_address,
-            entry,
-        } => flat::load(image, *load_address, *entry, memory),
+/// What a guest starts with, read and checked, and not in its memory yet.
+#[derive(Debug)]
+pub(crate) enum PreparedBoot {
+    Flat(PreparedFlat),
+    Linux(Box<PreparedLinux>),
+}
+
+impl PreparedBoot {
+    /// Reads what a guest with `memory` bytes of RAM starts with, and finds a place for it.
+    pub(crate) fn read(boot: &Boot, memory: u64) -> Result<Self, BootError> {
+        Ok(match boot {
+            Boot::Flat {
+                image,
+                load_address,
+                entry,
+            } => Self::Flat(flat::prepare(image, *load_address, *entry, memory)?),
+            Boot::Linux(boot) => Self::Linux(Box::new(linux::prepare(boot, memory)?)),
+        })
+    }
+
+    /// Puts it into memory and says how to start it. `cpus` are the values of MPIDR_EL1.
+    pub(crate) fn place(&self, memory: &GuestMemory, cpus: &[u64]) -> Result<BootRegisters, VmError> {
+        match self {
+            Self::Flat(flat) => flat.place(memory),
+            Self::Linux(linux) => linux.place(memory, cpus),
+        }
     }
 }

@@ -2,11 +2,18 @@
 
 mod serial;
 
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::event::Outbox;
 use crate::memory_layout::{SERIAL_BASE, SERIAL_SIZE};
 use serial::Serial;
+
+/// An interrupt of a device, on an edge.
+pub(crate) trait InterruptLine: Send + Sync + fmt::Debug {
+    /// Raises it. Never waits.
+    fn raise(&self);
+}
 
 /// The devices of one virtual machine, shared by its vCPUs.
 #[derive(Debug)]
@@ -15,10 +22,16 @@ pub(crate) struct Bus {
 }
 
 impl Bus {
-    pub(crate) fn new(outbox: Arc<Outbox>) -> Self {
+    /// Without an interrupt the guest polls.
+    pub(crate) fn new(outbox: Arc<Outbox>, interrupt: Option<Arc<dyn InterruptLine>>) -> Self {
         Self {
-            serial: Mutex::new(Serial::new(outbox)),
+            serial: Mutex::new(Serial::new(outbox, interrupt)),
         }
+    }
+
+    /// Brings every device back to what it was before the guest used it. What was typed stays.
+    pub(crate) fn reset(&self) {
+        self.serial.lock().unwrap_or_else(PoisonError::into_inner).reset();
     }
 
     /// Answers a load, little-endian; `None` where no device is.
@@ -63,7 +76,7 @@ mod tests {
 
     fn bus() -> (Bus, Arc<Outbox>) {
         let outbox = Arc::new(Outbox::new(Box::new(|| {})));
-        (Bus::new(Arc::clone(&outbox)), outbox)
+        (Bus::new(Arc::clone(&outbox), None), outbox)
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use vm_superio::Trigger;
 use vm_superio::serial::NoEvents;
 
+use crate::devices::InterruptLine;
 use crate::event::Outbox;
 
 /// The eight byte-wide registers of a 16550.
@@ -15,16 +16,21 @@ const REGISTERS: u64 = 8;
 
 /// A 16550A. Accesses that are not one byte wide do not reach its registers, as on hardware with a byte lane.
 pub(super) struct Serial {
-    uart: vm_superio::Serial<NoInterrupt, NoEvents, Transmitter>,
+    uart: vm_superio::Serial<Interrupt, NoEvents, Transmitter>,
+    outbox: Arc<Outbox>,
+    interrupt: Option<Arc<dyn InterruptLine>>,
 }
 
-/// A flat guest has no interrupt controller: it polls.
-struct NoInterrupt;
+/// Absent where there is no interrupt controller.
+struct Interrupt(Option<Arc<dyn InterruptLine>>);
 
-impl Trigger for NoInterrupt {
+impl Trigger for Interrupt {
     type E = Infallible;
 
     fn trigger(&self) -> Result<(), Infallible> {
+        if let Some(line) = &self.0 {
+            line.raise();
+        }
         Ok(())
     }
 }
@@ -43,10 +49,16 @@ impl io::Write for Transmitter {
 }
 
 impl Serial {
-    pub(super) fn new(outbox: Arc<Outbox>) -> Self {
+    pub(super) fn new(outbox: Arc<Outbox>, interrupt: Option<Arc<dyn InterruptLine>>) -> Self {
         Self {
-            uart: vm_superio::Serial::new(NoInterrupt, Transmitter(outbox)),
+            uart: vm_superio::Serial::new(Interrupt(interrupt.clone()), Transmitter(Arc::clone(&outbox))),
+            outbox,
+            interrupt,
         }
+    }
+
+    pub(super) fn reset(&mut self) {
+        *self = Self::new(Arc::clone(&self.outbox), self.interrupt.clone());
     }
 
     pub(super) fn read(&mut self, offset: u64, len: u8) -> u8 {

@@ -46,6 +46,8 @@ pub enum EventKind {
     },
     /// The virtual machine ended.
     Exit(VmExit),
+    /// The guest reset itself, and boots again.
+    GuestReset,
     /// A guest accessed an address where nothing is.
     UnclaimedAccess(UnclaimedAccess),
     /// The state of a lost page changed after its failure was told.

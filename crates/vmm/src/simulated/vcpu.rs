@@ -7,7 +7,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use seawall_arm64::{
     AbortKind, EntryState, Exception, ExceptionEntry, Gpa, Gva, Pstate, SError, Syndrome, take_exception,
 };
-use seawall_kvm::{Errno, KickTarget, KvmError, RegId, SeaExit, VcpuEntry, VcpuEvents, VcpuExit};
+use seawall_kvm::{Errno, KickTarget, KvmError, PowerState, RegId, SeaExit, VcpuEntry, VcpuEvents, VcpuExit};
 
 use crate::backend::{Kicker, VcpuBackend};
 use crate::memory_layout::SERIAL_BASE;
@@ -28,6 +28,7 @@ const FAULT_STATUS: u64 = 0x3f;
 /// A vCPU that follows a script.
 #[derive(Debug)]
 pub(crate) struct SimulatedVcpu {
+    index: u32,
     steps: VecDeque<Step>,
     registers: BTreeMap<RegId, u64>,
     console: VecDeque<u8>,
@@ -61,12 +62,28 @@ impl Kicker for SimulatedKick {
     }
 }
 
+/// What `KVM_ARM_VCPU_INIT` leaves. The affinity is the one KVM gives: 16 vCPUs at level 0, then 256 at each further level.
+fn registers_at_reset(index: u32) -> BTreeMap<RegId, u64> {
+    let index = u64::from(index);
+    let mpidr = 1 << 31 | (index >> 12 & 0xff) << 16 | (index >> 4 & 0xff) << 8 | index & 0xf;
+    BTreeMap::from([
+        (RegId::SCTLR_EL1, SCTLR_EL1_RESET),
+        (RegId::PSTATE, PSTATE_RESET),
+        (RegId::MPIDR_EL1, mpidr),
+    ])
+}
+
 impl SimulatedVcpu {
-    pub(crate) fn new(steps: Vec<Step>, options: &VmOptions, quarantine: SimulatedQuarantine) -> Self {
-        let registers = BTreeMap::from([(RegId::SCTLR_EL1, SCTLR_EL1_RESET), (RegId::PSTATE, PSTATE_RESET)]);
+    pub(crate) fn new(
+        index: u32,
+        steps: Vec<Step>,
+        options: &VmOptions,
+        quarantine: SimulatedQuarantine,
+    ) -> Self {
         Self {
+            index,
             steps: steps.into(),
-            registers,
+            registers: registers_at_reset(index),
             console: VecDeque::new(),
             kick: Arc::default(),
             sea_to_user: options.arm_sea_to_user,
@@ -325,6 +342,16 @@ impl VcpuBackend for SimulatedVcpu {
             });
         }
         self.set(register, value);
+        Ok(())
+    }
+
+    fn reset(&mut self, power: PowerState) -> Result<(), KvmError> {
+        self.registers = registers_at_reset(self.index);
+        self.serror = None;
+        self.unresolved = None;
+        self.console.clear();
+        // A script has no CPU_ON: it says itself when its vCPU does something.
+        let (PowerState::On | PowerState::Off) = power;
         Ok(())
     }
 

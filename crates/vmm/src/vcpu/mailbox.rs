@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use seawall_kvm::RegId;
 
+use crate::boot::BootRegisters;
 use crate::error::VmError;
 use crate::event::Injection;
 use crate::sea::AbortRequest;
@@ -19,6 +20,8 @@ pub(crate) enum VcpuCommand {
     GetRegister(RegId, Reply<u64>),
     /// Write a register.
     SetRegister(RegId, u64, Reply<()>),
+    /// Reset the processor; the registers are those that it starts with, if it is the first.
+    Reset(Option<BootRegisters>, Reply<()>),
     /// Inject an abort by hand.
     InjectAbort(AbortRequest, Reply<Injection>),
     /// Inject an SError by hand.
@@ -32,7 +35,7 @@ struct Requests {
     park: bool,
     quit: bool,
     commands: VecDeque<VcpuCommand>,
-    /// The virtual machine ends: nobody waits for anything any more.
+    /// The virtual machine ends, or its guest starts anew: nobody waits for anything any more.
     ending: bool,
     /// The question that the vCPU waits for an answer to.
     asking: Option<u64>,
@@ -78,6 +81,7 @@ impl Mailbox {
         let mut requests = self.lock();
         requests.run = Some(decisions);
         requests.park = false;
+        requests.ending = false;
         self.changed.notify_all();
     }
 
@@ -92,7 +96,7 @@ impl Mailbox {
         }
     }
 
-    /// Ends every wait for an answer, now and later: the virtual machine ends.
+    /// Ends every wait for an answer until the next run: the virtual machine ends, or its guest starts anew.
     pub(crate) fn request_end(&self) {
         self.lock().ending = true;
         self.changed.notify_all();
@@ -206,7 +210,7 @@ impl VcpuCommand {
     pub(crate) fn refuse(self, error: VmError) {
         match self {
             Self::GetRegister(_, reply) => reply(Err(error)),
-            Self::SetRegister(_, _, reply) => reply(Err(error)),
+            Self::SetRegister(_, _, reply) | Self::Reset(_, reply) => reply(Err(error)),
             Self::InjectAbort(_, reply) => reply(Err(error)),
             Self::InjectSError(_, reply) => reply(Err(error)),
         }

@@ -210,7 +210,12 @@ fn wait(deadline: Instant, vcpu: &mut dyn VcpuBackend, mailbox: &Mailbox) -> Ans
             AskWakeup::Command(VcpuCommand::SetRegister(register, value, reply)) => {
                 reply(vcpu.set_register(register, value).map_err(VmError::from));
             }
-            AskWakeup::Command(command @ (VcpuCommand::InjectAbort(..) | VcpuCommand::InjectSError(..))) => {
+            // Nobody resets a vCPU before it has parked.
+            AskWakeup::Command(
+                command @ (VcpuCommand::InjectAbort(..)
+                | VcpuCommand::InjectSError(..)
+                | VcpuCommand::Reset(..)),
+            ) => {
                 command.refuse(VmError::InvalidInjection {
                     operation: "an injection by hand",
                     last_exit: "a memory error whose decision is asked for",

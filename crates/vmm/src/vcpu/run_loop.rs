@@ -122,6 +122,18 @@ pub(super) enum LastExit {
 }
 
 impl VcpuPosition {
+    /// Forgets what the vCPU owes a guest that starts anew.
+    pub(super) fn forget(&mut self, context: &RunContext) {
+        if let Some(pending) = &self.pending {
+            context.pending().remove(&pending.seq);
+        }
+        *self = Self {
+            // An access that was not completed belongs to the guest before.
+            entry: VcpuEntry::Retry,
+            ..Self::default()
+        };
+    }
+
     /// Runs the vCPU until it parks. An abort that waits is settled first, as `decisions` say.
     pub(super) fn run(
         &mut self,

@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 
 use seawall_kvm::Errno;
 
-use crate::backend::{Kicker, VcpuBackend};
+use crate::backend::{Kicker, VcpuBackend, power_at_reset};
 use crate::boot::BootRegisters;
 use crate::error::VmError;
 use crate::vcpu::mailbox::{Mailbox, VcpuCommand, Wakeup};
@@ -72,7 +72,7 @@ fn serve(
     loop {
         match mailbox.wait() {
             Wakeup::Quit => break,
-            Wakeup::Command(command) => execute(command, vcpu.as_mut(), &mut position, context),
+            Wakeup::Command(command) => execute(command, index, vcpu.as_mut(), &mut position, context),
             Wakeup::Run(decisions) => {
                 // A panic must not take the vCPU's state, the VM or Node with it.
                 let reason = catch_unwind(AssertUnwindSafe(|| {
@@ -99,8 +99,14 @@ fn set_registers(vcpu: &mut dyn VcpuBackend, boot: &BootRegisters) -> Result<(),
     Ok(())
 }
 
+fn reset(index: u32, vcpu: &mut dyn VcpuBackend, boot: Option<&BootRegisters>) -> Result<(), VmError> {
+    vcpu.reset(power_at_reset(index))?;
+    boot.map_or(Ok(()), |boot| set_registers(vcpu, boot))
+}
+
 fn execute(
     command: VcpuCommand,
+    index: u32,
     vcpu: &mut dyn VcpuBackend,
     position: &mut VcpuPosition,
     context: &RunContext,
@@ -111,6 +117,10 @@ fn execute(
         }
         VcpuCommand::SetRegister(register, value, reply) => {
             reply(vcpu.set_register(register, value).map_err(VmError::from));
+        }
+        VcpuCommand::Reset(boot, reply) => {
+            position.forget(context);
+            reply(reset(index, vcpu, boot.as_ref()));
         }
         VcpuCommand::InjectAbort(request, reply) => reply(position.inject_by_hand(&request, vcpu, context)),
         VcpuCommand::InjectSError(iss, reply) => reply(position.inject_serror_by_hand(iss, vcpu, context)),

@@ -10,6 +10,7 @@ use crate::event::EventKind;
 use crate::sea::Decision;
 use crate::vcpu::{Decisions, ParkReason, VcpuCommand, VcpuThread, Whereabouts};
 use crate::vm::message::{Message, Reply};
+use crate::vm::restart::Restart;
 use crate::vm::state::{ClosedVm, ExitReason, VmExit, VmState};
 use crate::vm::{Shared, lost_page};
 
@@ -17,7 +18,7 @@ use crate::vm::{Shared, lost_page};
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
     /// To leave the guest, or to end. The kernel does it at once; a thread that does not is lost.
-    park: Duration,
+    pub(super) park: Duration,
     /// Before one that has not left the guest is kicked again.
     kick: Duration,
 }
@@ -31,16 +32,18 @@ impl Limits {
 
 /// The owner of a virtual machine's state.
 pub(super) struct Control {
-    vcpus: Vec<VcpuThread>,
+    pub(super) vcpus: Vec<VcpuThread>,
     vm: Option<Arc<VmFd>>,
     pub(super) shared: Arc<Shared>,
-    limits: Limits,
+    pub(super) limits: Limits,
+    /// What the guest boots with after a reset of its own, where that does not end the virtual machine.
+    pub(super) restart: Option<Restart>,
     /// Per vCPU, whether it is in the guest or on its way to park.
     running: Vec<bool>,
     goal: Option<Goal>,
     exit: Option<VmExit>,
     exit_replies: Vec<Reply<VmExit>>,
-    pause_replies: Vec<Reply<()>>,
+    pub(super) pause_replies: Vec<Reply<()>>,
     close_replies: Vec<Reply<ClosedVm>>,
 }
 
@@ -54,6 +57,8 @@ struct Goal {
 
 pub(super) enum Destination {
     Paused,
+    /// The guest resets itself, by this vCPU, and boots again.
+    Restarted(u32),
     Ended(VmExit),
 }
 
@@ -63,6 +68,7 @@ impl Control {
         vm: Option<Arc<VmFd>>,
         shared: Arc<Shared>,
         limits: Limits,
+        restart: Option<Restart>,
     ) -> Self {
         Self {
             running: vec![false; vcpus.len()],
@@ -70,6 +76,7 @@ impl Control {
             vm,
             shared,
             limits,
+            restart,
             goal: None,
             exit: None,
             exit_replies: Vec::new(),
@@ -191,12 +198,15 @@ impl Control {
             }));
         }
         self.change_state(VmState::Running);
-        let decisions = Arc::new(decisions);
+        self.let_run(&Arc::new(decisions));
+        reply(Ok(()));
+    }
+
+    pub(super) fn let_run(&mut self, decisions: &Arc<Decisions>) {
         for (vcpu, running) in self.vcpus.iter().zip(&mut self.running) {
             *running = true;
-            vcpu.mailbox.request_run(Arc::clone(&decisions));
+            vcpu.mailbox.request_run(Arc::clone(decisions));
         }
-        reply(Ok(()));
     }
 
     fn pause(&mut self, reply: Reply<()>) {
@@ -204,7 +214,7 @@ impl Control {
         match (&self.goal, state) {
             (
                 Some(Goal {
-                    destination: Destination::Paused,
+                    destination: Destination::Paused | Destination::Restarted(_),
                     ..
                 }),
                 _,
@@ -245,6 +255,13 @@ impl Control {
                 _,
             ) => {}
             (Some(_), Destination::Paused) => {}
+            (
+                Some(Goal {
+                    destination: Destination::Restarted(_),
+                    ..
+                }),
+                Destination::Restarted(_),
+            ) => {}
             (Some(_) | None, _) => {
                 self.goal = Some(Goal {
                     destination,
@@ -258,10 +275,11 @@ impl Control {
     }
 
     fn kick_running(&mut self) {
+        // What the guest was to be told is of no use to it after a reset, either.
         let ending = matches!(
             &self.goal,
             Some(Goal {
-                destination: Destination::Ended(_),
+                destination: Destination::Ended(_) | Destination::Restarted(_),
                 ..
             })
         );
@@ -329,6 +347,9 @@ impl Control {
             ParkReason::SystemEvent(SystemEventKind::Shutdown) => {
                 self.aim(Destination::Ended(ended(ExitReason::Shutdown)));
             }
+            ParkReason::SystemEvent(SystemEventKind::Reset) if self.restart.is_some() => {
+                self.aim(Destination::Restarted(vcpu));
+            }
             ParkReason::SystemEvent(SystemEventKind::Reset) => {
                 self.aim(Destination::Ended(ended(ExitReason::Reset)));
             }
@@ -356,17 +377,20 @@ impl Control {
         }
         match self.goal.take().map(|goal| goal.destination) {
             None => {}
-            Some(Destination::Paused) => {
-                self.change_state(VmState::Paused);
-                for reply in self.pause_replies.drain(..) {
-                    reply(Ok(()));
-                }
-            }
+            Some(Destination::Paused) => self.reach_pause(),
+            Some(Destination::Restarted(vcpu)) => self.restart(vcpu),
             Some(Destination::Ended(exit)) => self.end(exit),
         }
     }
 
-    fn end(&mut self, exit: VmExit) {
+    pub(super) fn reach_pause(&mut self) {
+        self.change_state(VmState::Paused);
+        for reply in self.pause_replies.drain(..) {
+            reply(Ok(()));
+        }
+    }
+
+    pub(super) fn end(&mut self, exit: VmExit) {
         let state = if exit.reason == ExitReason::Failed {
             VmState::Failed
         } else {

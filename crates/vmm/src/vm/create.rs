@@ -3,21 +3,22 @@
 use std::sync::{Arc, Mutex, RwLock, mpsc};
 
 use seawall_arm64::Gpa;
-use seawall_kvm::{GuestMemory, MemoryErrorSignal, MemoryErrorWatch, host_page_size};
+use seawall_kvm::{GuestMemory, KvmError, MemoryErrorSignal, MemoryErrorWatch, RegId, host_page_size};
 
 use crate::backend;
-use crate::boot;
+use crate::boot::PreparedBoot;
 use crate::containment::signal_code;
 use crate::devices::Bus;
 use crate::error::VmError;
 use crate::event::{Outbox, Wake};
 use crate::memory_layout::RAM_BASE;
-use crate::options::VmOptions;
+use crate::options::{OnReset, VmOptions};
 use crate::sea::{ErrorReport, Ledger};
 use crate::statistics::Statistics;
 use crate::vcpu::{self, Ask, ParkReason, Questions, RunContext, VcpuThread};
 use crate::vm::control::{Control, Limits};
 use crate::vm::message::Message;
+use crate::vm::restart::Restart;
 use crate::vm::state::StateCell;
 use crate::vm::{Resources, Shared, Vm};
 
@@ -57,9 +58,16 @@ fn create(
         page: host_page_size(),
         received: options.memory,
     })?;
+    let boot = PreparedBoot::read(&options.boot, options.memory)?;
     let memory = Arc::new(GuestMemory::create(size, options.huge_page)?);
-    let boot = boot::load(&options.boot, &memory)?;
-    let machine = backend::create(options, &memory)?;
+    let mut machine = backend::create(options, &memory)?;
+    let cpus = machine
+        .vcpus
+        .iter_mut()
+        .map(|vcpu| vcpu.get_register(RegId::MPIDR_EL1));
+    let cpus = cpus.collect::<Result<Vec<u64>, KvmError>>()?;
+    let registers = boot.place(&memory, &cpus)?;
+    drop(boot);
     let outbox = Arc::new(Outbox::new(wake));
     let ledger = Arc::new(Mutex::new(Ledger::default()));
     let statistics = Arc::new(Statistics::new(machine.vcpus.len()));
@@ -67,7 +75,7 @@ fn create(
         backend: options.backend.kind(),
         policy: options.memory_failure,
         unclaimed: options.unclaimed_access,
-        bus: Bus::new(Arc::clone(&outbox)),
+        bus: Bus::new(Arc::clone(&outbox), machine.serial_interrupt),
         ledger: Arc::clone(&ledger),
         gate: machine.gate,
         quarantine: machine.quarantine,
@@ -84,11 +92,17 @@ fn create(
         // Nothing of a simulated guest is lost for real.
         None => None,
     };
-    let mut boot = Some(boot);
+    let mut registers = Some(registers);
     let mut threads = Vec::new();
     let mut failure = None;
     for (index, vcpu) in (0..options.vcpus).zip(machine.vcpus) {
-        match vcpu::spawn(index, vcpu, boot.take(), Arc::clone(&context), sender.clone()) {
+        match vcpu::spawn(
+            index,
+            vcpu,
+            registers.take(),
+            Arc::clone(&context),
+            sender.clone(),
+        ) {
             Ok(thread) => threads.push(thread),
             Err(error) => {
                 failure = Some(error);
@@ -121,7 +135,15 @@ fn create(
             context,
         })),
     });
-    let control = Control::new(threads, machine.vm, Arc::clone(&shared), Limits::DEFAULT);
+    let restart = match options.on_reset {
+        OnReset::Exit => None,
+        OnReset::Restart => Some(Restart {
+            boot: options.boot.clone(),
+            gic: machine.gic,
+            cpus,
+        }),
+    };
+    let control = Control::new(threads, machine.vm, Arc::clone(&shared), Limits::DEFAULT, restart);
     Ok((control, shared))
 }
 

@@ -12,7 +12,8 @@ use crate::error::VmError;
 use crate::event::EventKind;
 use crate::memory_layout::{self, RAM_BASE};
 use crate::sea::{
-    ErrorReport, FailureAction, FailureSource, MemoryError, PageState, Threshold, ThresholdAction,
+    ErrorReport, FailureAction, FailureSource, MemoryError, PageState, PoisonedPage, Threshold,
+    ThresholdAction,
 };
 use crate::vcpu::RunContext;
 use crate::vm::control::{Control, Destination};
@@ -24,7 +25,7 @@ const REPORT_LIMIT: u64 = 4096;
 const RETIRE_LIMIT: Duration = Duration::from_secs(5);
 
 impl Control {
-    fn resources(&self) -> Option<(Arc<GuestMemory>, Arc<RunContext>)> {
+    pub(super) fn resources(&self) -> Option<(Arc<GuestMemory>, Arc<RunContext>)> {
         let resources = self
             .shared
             .resources
@@ -152,6 +153,22 @@ impl Control {
             .map_err(|source| quarantine(page.gpa, "replaced", source))?;
         change_state(&context, page.gpa, PageState::Replaced);
         Ok(())
+    }
+}
+
+/// Puts fresh memory in the place of every lost page. One that cannot be replaced stays lost.
+pub(super) fn replace_all(context: &RunContext) {
+    let lost: Vec<PoisonedPage> = context
+        .ledger()
+        .pages()
+        .filter(|page| page.state != PageState::Replaced)
+        .copied()
+        .collect();
+    for page in lost {
+        let offset = page.gpa.bits().saturating_sub(RAM_BASE);
+        if context.quarantine.replace(offset, page.size).is_ok() {
+            change_state(context, page.gpa, PageState::Replaced);
+        }
     }
 }
 

@@ -14,6 +14,7 @@ mod control;
 mod create;
 mod lost_page;
 mod message;
+mod restart;
 mod state;
 
 use std::collections::BTreeMap;
@@ -76,7 +77,7 @@ impl Vm {
     /// ```
     /// use std::sync::mpsc;
     /// use seawall_vmm::{
-    ///     BackendOptions, Boot, Image, MemoryFailurePolicy, RecoverablePolicy, Script, Step, SystemEventKind,
+    ///     BackendOptions, Boot, Image, MemoryFailurePolicy, OnReset, RecoverablePolicy, Script, Step, SystemEventKind,
     ///     UnclaimedAccessPolicy, UncontainablePolicy, Vm, VmOptions,
     /// };
     ///
@@ -89,6 +90,7 @@ impl Vm {
     ///     huge_page: None,
     ///     backend: BackendOptions::Simulated(script),
     ///     boot: Boot::Flat { image: Image::Bytes(vec![0; 4]), load_address: None, entry: None },
+    ///     on_reset: OnReset::Exit,
     ///     arm_sea_to_user: true,
     ///     arm_nisv_to_user: true,
     ///     memory_failure: MemoryFailurePolicy {

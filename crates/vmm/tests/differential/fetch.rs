@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use seawall_arm64::Pstate;
 use seawall_kvm::RegId;
-use seawall_vmm::{BackendOptions, Boot, Image, MemoryFailurePolicy, VmOptions, VmState};
+use seawall_vmm::{BackendOptions, Boot, Image, MemoryFailurePolicy, OnReset, VmOptions, VmState};
 
 use crate::difference::Snapshot;
 use crate::harness::{INJECT, LIMIT, Machine, options};
@@ -130,6 +130,7 @@ impl Guest {
                 load_address: None,
                 entry: None,
             },
+            on_reset: OnReset::Exit,
             ..options(policy, vec![Vec::new()])
         });
         Self { machine }

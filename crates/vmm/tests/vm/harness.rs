@@ -7,8 +7,8 @@ use seawall_arm64::{AbortKind, Esr, Gpa, Gva, Pstate};
 use seawall_vmm::sea::{AbortRequest, Decision, Fidelity};
 use seawall_vmm::{
     AbortStep, BackendOptions, Boot, ClosedVm, Event, EventKind, Image, Injection, MemoryFailure,
-    MemoryFailurePolicy, RecoverablePolicy, Reply, Script, Step, UnclaimedAccessPolicy, UncontainablePolicy,
-    Vm, VmError, VmExit, VmOptions, VmState,
+    MemoryFailurePolicy, OnReset, RecoverablePolicy, Reply, Script, Step, UnclaimedAccessPolicy,
+    UncontainablePolicy, Vm, VmError, VmExit, VmOptions, VmState,
 };
 
 /// How long an answer may take. Nothing here needs more than milliseconds; a loaded machine may.
@@ -94,6 +94,7 @@ pub(crate) fn options(policy: MemoryFailurePolicy, vcpus: Vec<Vec<Step>>) -> VmO
             load_address: None,
             entry: None,
         },
+        on_reset: OnReset::Exit,
         arm_sea_to_user: true,
         arm_nisv_to_user: true,
         memory_failure: policy,

@@ -6,7 +6,7 @@
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 
-use kvm_bindings::{RegList, kvm_vcpu_events};
+use kvm_bindings::{KVM_ARM_VCPU_POWER_OFF, RegList, kvm_vcpu_events, kvm_vcpu_init};
 use kvm_ioctls::VcpuFd;
 
 use super::failed;
@@ -19,11 +19,14 @@ use crate::kick::{Kick, KickTarget};
 use crate::register::RegId;
 use crate::run_page::RunPage;
 use crate::sigbus::{self, RunSlot};
+use crate::system::PowerState;
 
 /// A vCPU of the kernel. One thread at a time owns it.
 #[derive(Debug)]
 pub struct Vcpu {
     fd: VcpuFd,
+    /// The processor and its features, which stay the same for ever.
+    init: kvm_vcpu_init,
     page: Arc<RunPage>,
     kick: Kick,
     /// Guest RAM, which the kernel uses for as long as this vCPU is open.
@@ -33,16 +36,29 @@ pub struct Vcpu {
 }
 
 impl Vcpu {
-    /// A vCPU that was created and initialised, with its run page.
-    pub(super) fn new(fd: VcpuFd, page: Arc<RunPage>, memory: Arc<GuestMemory>) -> Self {
+    /// A vCPU that was created, with its run page. It needs a reset before anything else.
+    pub(super) fn new(fd: VcpuFd, init: kvm_vcpu_init, page: Arc<RunPage>, memory: Arc<GuestMemory>) -> Self {
         let kick = Kick::new(Arc::clone(&page));
         Self {
             fd,
+            init,
             page,
             kick,
             memory,
             slot: None,
         }
+    }
+
+    /// Gives every register its value after a reset of the processor (`KVM_ARM_VCPU_INIT`).
+    ///
+    /// # Errors
+    /// [`KvmError::Syscall`].
+    pub fn reset(&mut self, power: PowerState) -> Result<(), KvmError> {
+        let mut init = self.init;
+        if power == PowerState::Off {
+            init.features[0] |= 1 << KVM_ARM_VCPU_POWER_OFF;
+        }
+        self.fd.vcpu_init(&init).map_err(failed("KVM_ARM_VCPU_INIT"))
     }
 
     /// Prepares the current thread to run this vCPU: it can be kicked, and memory errors are noted for it.

@@ -6,9 +6,7 @@
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use kvm_bindings::{
-    KVM_ARM_VCPU_POWER_OFF, KVM_ARM_VCPU_PSCI_0_2, kvm_enable_cap, kvm_userspace_memory_region, kvm_vcpu_init,
-};
+use kvm_bindings::{KVM_ARM_VCPU_PSCI_0_2, kvm_enable_cap, kvm_userspace_memory_region, kvm_vcpu_init};
 
 use super::vcpu::Vcpu;
 use super::{failed, has, open};
@@ -23,7 +21,7 @@ use crate::system::{PowerState, VmConfig};
 /// A virtual machine of the kernel.
 #[derive(Debug)]
 pub struct VmFd {
-    fd: kvm_ioctls::VmFd,
+    pub(super) fd: kvm_ioctls::VmFd,
     run_page_size: usize,
     slots: Mutex<SlotTable>,
     /// What the memory slots point to, with its guest-physical address. After `fd`, so that it goes last.
@@ -189,14 +187,12 @@ impl VmFd {
             .get_preferred_target(&mut init)
             .map_err(failed("KVM_ARM_PREFERRED_TARGET"))?;
         init.features[0] |= 1 << KVM_ARM_VCPU_PSCI_0_2;
-        if power == PowerState::Off {
-            init.features[0] |= 1 << KVM_ARM_VCPU_POWER_OFF;
-        }
-        fd.vcpu_init(&init).map_err(failed("KVM_ARM_VCPU_INIT"))?;
         // SAFETY: `fd` is open for this whole call.
         let borrowed = unsafe { BorrowedFd::borrow_raw(fd.as_raw_fd()) };
         let page = Arc::new(RunPage::map(borrowed, self.run_page_size)?);
-        Ok(Vcpu::new(fd, page, Arc::clone(memory)))
+        let mut vcpu = Vcpu::new(fd, init, page, Arc::clone(memory));
+        vcpu.reset(power)?;
+        Ok(vcpu)
     }
 }
 

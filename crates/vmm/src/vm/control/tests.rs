@@ -52,7 +52,7 @@ impl Stuck {
         });
         let served = Arc::clone(&shared);
         let control = std::thread::spawn(move || {
-            Control::new(vec![thread], None, served, LIMITS).serve(&inbox);
+            Control::new(vec![thread], None, served, LIMITS, None).serve(&inbox);
         });
         let stuck = Self {
             messages,

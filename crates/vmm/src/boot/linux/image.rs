@@ -1,0 +1,152 @@
+//! The arm64 kernel Image: its header, and everything that people mistake for one.
+//!
+//! Source: Documentation/arch/arm64/booting.rst of Linux 7.3, "Call the kernel image"; Documentation/arch/x86/boot.rst, "The
+//! real-mode kernel header"; drivers/firmware/efi/libstub/zboot-header.S; PE/COFF specification.
+
+use std::borrow::Cow;
+use std::io::Read;
+
+use flate2::read::MultiGzDecoder;
+
+use crate::boot::BootError;
+
+/// The size of the header in bytes.
+const HEADER: usize = 64;
+/// `ARM\x64` at byte 56.
+const MAGIC: u32 = 0x644d_5241;
+/// Where a kernel without an image size lies: those before Linux 3.17 say nothing else.
+const OLD_TEXT_OFFSET: u64 = 0x8_0000;
+/// A kernel lies at its text offset from a multiple of this.
+pub(super) const ALIGNMENT: u64 = 2 << 20;
+
+/// A kernel that can be placed.
+#[derive(Debug)]
+pub(super) struct KernelImage {
+    pub(super) bytes: Vec<u8>,
+    /// From a multiple of [`ALIGNMENT`] to its first byte.
+    pub(super) text_offset: u64,
+    /// What it needs from its first byte on, with what it clears by itself.
+    pub(super) size: u64,
+}
+
+impl KernelImage {
+    /// Reads the header of a file, after unpacking it where it is gzip. No kernel of more than `limit` bytes is unpacked.
+    pub(super) fn parse(file: Vec<u8>, limit: u64) -> Result<Self, BootError> {
+        let bytes = match unpack(&file, limit)? {
+            Cow::Borrowed(_) => file,
+            Cow::Owned(unpacked) => unpacked,
+        };
+        if let Some(found) = other_than_image(&bytes) {
+            return Err(BootError::NotAKernel { found });
+        }
+        let image_size = u64_at(&bytes, 16);
+        let (text_offset, size) = if image_size == 0 {
+            (OLD_TEXT_OFFSET, bytes.len() as u64)
+        } else {
+            (u64_at(&bytes, 8), image_size.max(bytes.len() as u64))
+        };
+        if !text_offset.is_multiple_of(4096) || text_offset >= ALIGNMENT {
+            return Err(BootError::TextOffset { text_offset });
+        }
+        let expected = end_of_sections(&bytes).unwrap_or(0);
+        if (bytes.len() as u64) < expected {
+            return Err(BootError::TruncatedKernel {
+                expected,
+                received: bytes.len() as u64,
+            });
+        }
+        Ok(Self {
+            bytes,
+            text_offset,
+            size,
+        })
+    }
+}
+
+fn unpack(file: &[u8], limit: u64) -> Result<Cow<'_, [u8]>, BootError> {
+    if !file.starts_with(&[0x1f, 0x8b]) {
+        return Ok(Cow::Borrowed(file));
+    }
+    let mut unpacked = Vec::new();
+    MultiGzDecoder::new(file)
+        .take(limit.saturating_add(1))
+        .read_to_end(&mut unpacked)
+        .map_err(|error| BootError::BrokenGzip {
+            message: error.to_string(),
+        })?;
+    Ok(Cow::Owned(unpacked))
+}
+
+/// What the bytes are, where they are no arm64 Image.
+fn other_than_image(bytes: &[u8]) -> Option<&'static str> {
+    let starts_with = |magic: &[u8]| bytes.starts_with(magic);
+    if bytes.len() >= HEADER && u32_at(bytes, 56) == MAGIC {
+        return None;
+    }
+    Some(if bytes.is_empty() {
+        "an empty file"
+    } else if starts_with(b"MZ") && bytes.get(4..8) == Some(b"zimg") {
+        "an EFI zboot kernel, which unpacks itself with the help of EFI firmware only: give the Image inside it \
+         (arch/arm64/boot/Image, or unzboot vmlinuz Image)"
+    } else if bytes.get(0x202..0x206) == Some(b"HdrS") {
+        "an x86 kernel (bzImage)"
+    } else if starts_with(b"\x7fELF") {
+        "an ELF file (vmlinux): give the Image made from it (arch/arm64/boot/Image)"
+    } else if bytes.get(0x30..0x34) == Some(b"RISC") || bytes.get(0x38..0x3c) == Some(b"RSC\x05") {
+        "a RISC-V kernel"
+    } else if u32_at(bytes, 0x24) == 0x016f_2818 {
+        "a 32-bit Arm kernel (zImage)"
+    } else if starts_with(&[0x27, 0x05, 0x19, 0x56]) {
+        "a U-Boot image: give the Image inside it"
+    } else if starts_with(b"\xfd7zXZ\0") {
+        "an xz file: unpack it first (xz -d)"
+    } else if starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) {
+        "a zstd file: unpack it first (zstd -d)"
+    } else if starts_with(b"BZh") {
+        "a bzip2 file: unpack it first (bzip2 -d)"
+    } else if starts_with(&[0x02, 0x21, 0x4c, 0x18]) || starts_with(&[0x04, 0x22, 0x4d, 0x18]) {
+        "an lz4 file: unpack it first (lz4 -d)"
+    } else if bytes.len() < HEADER {
+        "a file that is shorter than the 64 bytes of a kernel's header"
+    } else {
+        "a file without the magic number ARM\\x64 at byte 56"
+    })
+}
+
+/// How many bytes the file must have so that all sections of its PE header are there. Kernels without EFI have no such header.
+fn end_of_sections(bytes: &[u8]) -> Option<u64> {
+    if !bytes.starts_with(b"MZ") {
+        return None;
+    }
+    let pe = usize::try_from(u32_at(bytes, 60)).ok()?;
+    let field = |offset: usize, len: usize| bytes.get(pe.checked_add(offset)?..pe.checked_add(offset + len)?);
+    if field(0, 4) != Some(b"PE\0\0") {
+        // Its place lies beyond the end, or the header is none.
+        return Some(pe as u64 + 24);
+    }
+    let sections = usize::from(u16::from_le_bytes(field(6, 2)?.try_into().ok()?));
+    let optional_header = usize::from(u16::from_le_bytes(field(20, 2)?.try_into().ok()?));
+    let table = 24 + optional_header;
+    (0..sections)
+        .map(|index| {
+            let section = field(table + index * 40, 40).map(|section| {
+                let (size, start) = (u32_at(section, 16), u32_at(section, 20));
+                u64::from(start) + u64::from(size)
+            });
+            // A table that is cut off is itself what is missing.
+            section.unwrap_or((pe + table + sections * 40) as u64)
+        })
+        .max()
+}
+
+/// A word of the file; zero beyond its end.
+fn u32_at(bytes: &[u8], offset: usize) -> u32 {
+    let field = bytes
+        .get(offset..offset + 4)
+        .and_then(|field| field.try_into().ok());
+    field.map_or(0, u32::from_le_bytes)
+}
+
+fn u64_at(bytes: &[u8], offset: usize) -> u64 {
+    u64::from(u32_at(bytes, offset)) | u64::from(u32_at(bytes, offset + 4)) << 32
+}

@@ -1,0 +1,163 @@
+//! A Linux kernel: where everything goes, and what the first vCPU is told.
+//!
+//! ```text
+//! 0x8000_0000  kernel Image, from a multiple of 2 MiB on, with its BSS
+//!              …
+//!              initial RAM disk, up to the device tree
+//!              device tree, in the last 2 MiB of RAM, or of the kernel's 32 GiB where there is more
+//! ```
+//!
+//! Source: Documentation/arch/arm64/booting.rst of Linux 7.3.
+
+mod device_tree;
+mod image;
+
+use std::fs::File;
+use std::io::Read;
+
+use seawall_kvm::{GuestMemory, RegId};
+
+use crate::boot::{BootError, BootRegisters, PSTATE_AT_ENTRY, file};
+use crate::error::VmError;
+use crate::memory_layout::{self, RAM_BASE};
+use crate::options::LinuxBoot;
+use device_tree::DeviceTree;
+use image::KernelImage;
+
+/// The longest command line in bytes: COMMAND_LINE_SIZE of arm64 without its NUL (arch/arm64/include/uapi/asm/setup.h).
+pub(super) const COMMAND_LINE_LIMIT: usize = 2047;
+/// The room for the device tree: the most that the kernel maps, and its alignment.
+const DEVICE_TREE_SIZE: u64 = 2 << 20;
+/// The window around the kernel that must hold its initial RAM disk.
+const WINDOW: u64 = 32 << 30;
+const PAGE: u64 = 4096;
+/// How much randomness the kernel gets to begin with, in bytes: of its generator's state and its address.
+const SEED: usize = 64;
+/// What is appended to nothing: the console, and a panic that ends the virtual machine.
+const DEFAULT_COMMAND_LINE: &str = "console=ttyS0 panic=-1";
+
+/// A kernel that was read and has its place.
+#[derive(Debug)]
+pub(crate) struct PreparedLinux {
+    kernel: KernelImage,
+    initrd: Option<Vec<u8>>,
+    command_line: String,
+    layout: Layout,
+    memory: u64,
+}
+
+/// Where things lie, as guest-physical addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Layout {
+    kernel: u64,
+    initrd: u64,
+    device_tree: u64,
+}
+
+pub(super) fn prepare(boot: &LinuxBoot, memory: u64) -> Result<PreparedLinux, BootError> {
+    let command_line = boot.cmdline.as_deref().unwrap_or(DEFAULT_COMMAND_LINE);
+    if command_line.len() > COMMAND_LINE_LIMIT {
+        return Err(BootError::CommandLineTooLong {
+            received: command_line.len(),
+        });
+    }
+    if let Some(position) = command_line.find('\0') {
+        return Err(BootError::CommandLineNul { position });
+    }
+    let kernel = KernelImage::parse(file::read(&boot.kernel, "boot.kernel", memory)?, memory)?;
+    let initrd = match &boot.initrd {
+        None => None,
+        Some(path) => Some(file::read(path, "boot.initrd", memory)?),
+    };
+    if initrd.as_ref().is_some_and(Vec::is_empty) {
+        return Err(BootError::EmptyInitrd);
+    }
+    let initrd_size = initrd.as_ref().map_or(0, Vec::len) as u64;
+    let layout = Layout::new(memory, kernel.text_offset, kernel.size, initrd_size)?;
+    Ok(PreparedLinux {
+        kernel,
+        initrd,
+        command_line: command_line.to_owned(),
+        layout,
+        memory,
+    })
+}
+
+impl Layout {
+    fn new(memory: u64, text_offset: u64, kernel: u64, initrd: u64) -> Result<Self, BootError> {
+        let size = memory.min(WINDOW);
+        let kernel_end = text_offset.saturating_add(kernel).saturating_add(PAGE - 1) / PAGE * PAGE;
+        let too_small = BootError::MemoryTooSmall {
+            expected: (kernel_end / DEVICE_TREE_SIZE + 1).saturating_mul(DEVICE_TREE_SIZE) + DEVICE_TREE_SIZE,
+            received: memory,
+        };
+        let device_tree = (size / DEVICE_TREE_SIZE * DEVICE_TREE_SIZE).checked_sub(DEVICE_TREE_SIZE);
+        let Some(room) = device_tree.and_then(|device_tree| device_tree.checked_sub(kernel_end)) else {
+            return Err(too_small);
+        };
+        let device_tree = kernel_end + room;
+        if initrd > room {
+            return Err(BootError::InitrdTooLarge {
+                limit: room,
+                received: initrd,
+            });
+        }
+        Ok(Self {
+            kernel: RAM_BASE + text_offset,
+            initrd: RAM_BASE + (device_tree - initrd) / PAGE * PAGE,
+            device_tree: RAM_BASE + device_tree,
+        })
+    }
+}
+
+impl PreparedLinux {
+    /// Puts everything into memory. `cpus` are the values of MPIDR_EL1.
+    pub(super) fn place(&self, memory: &GuestMemory, cpus: &[u64]) -> Result<BootRegisters, VmError> {
+        let layout = self.layout;
+        let device_tree = DeviceTree {
+            memory: self.memory,
+            cpus,
+            command_line: &self.command_line,
+            initrd: self
+                .initrd
+                .as_ref()
+                .map(|bytes| (layout.initrd, bytes.len() as u64)),
+            seed: seed()?,
+        };
+        let device_tree = device_tree.build().map_err(|error| VmError::Bug {
+            message: format!("the device tree cannot be written: {error}"),
+        })?;
+        if device_tree.len() as u64 > DEVICE_TREE_SIZE {
+            return Err(VmError::Boot(BootError::DeviceTreeTooLarge {
+                limit: DEVICE_TREE_SIZE,
+                len: device_tree.len(),
+            }));
+        }
+        memory_layout::write(memory, layout.kernel, &self.kernel.bytes)?;
+        if let Some(initrd) = &self.initrd {
+            memory_layout::write(memory, layout.initrd, initrd)?;
+        }
+        memory_layout::write(memory, layout.device_tree, &device_tree)?;
+        // X1 to X3 are zero, as they are after a reset.
+        let x0 = RegId::x(0)
+            .into_iter()
+            .map(|register| (register, layout.device_tree));
+        let entry = [(RegId::PSTATE, PSTATE_AT_ENTRY), (RegId::PC, layout.kernel)];
+        Ok(BootRegisters(x0.chain(entry).collect()))
+    }
+}
+
+fn seed() -> Result<[u8; SEED], VmError> {
+    let mut seed = [0; SEED];
+    let path = "/dev/urandom";
+    File::open(path)
+        .and_then(|mut file| file.read_exact(&mut seed))
+        .map_err(|error| {
+            VmError::Boot(BootError::UnreadableFile {
+                option: "the guest's random seed",
+                path: path.into(),
+                errno: seawall_kvm::Errno(error.raw_os_error().unwrap_or(0)),
+            })
+        })?;
+    Ok(seed)
+}
