@@ -23,7 +23,7 @@ const wrongOptions: [what: string, options: unknown, code: string, message: stri
     'a misspelt option',
     { ...valid, memmory: 1 },
     'ERR_INVALID_OPTION',
-    'Expected only id, name, memory, hugetlb, vcpus, backend, boot, unclaimedAccess, memoryFailure, capabilities, redact for the properties of options but received "memmory"',
+    'Expected only id, name, memory, hugetlb, vcpus, backend, boot, onReset, unclaimedAccess, memoryFailure, capabilities, redact for the properties of options but received "memmory"',
   ],
   [
     'memory that is not a multiple of the page size',
@@ -93,7 +93,7 @@ const wrongOptions: [what: string, options: unknown, code: string, message: stri
     'another kind of boot',
     { ...valid, boot: { type: 'bios', image } },
     'ERR_INVALID_OPTION',
-    'Expected \'flat\' for boot.type but received "bios"',
+    "Expected 'flat' or 'linux' for boot.type but received \"bios\"",
   ],
   [
     'another backend',

@@ -49,7 +49,8 @@ impl KernelImage {
             return Err(BootError::TextOffset { text_offset });
         }
         let expected = end_of_sections(&bytes).unwrap_or(0);
-        if (bytes.len() as u64) < expected {
+        // One that is larger than memory was not read to its end, and does not fit.
+        if (bytes.len() as u64) < expected.min(limit) {
             return Err(BootError::TruncatedKernel {
                 expected,
                 received: bytes.len() as u64,
