@@ -4,6 +4,7 @@ import { makeBaseArchive } from './base-archive.ts'
 import { Cache } from './cache.ts'
 import { CargoWorkspace } from './cargo.ts'
 import { makeDependencyArchive } from './dependency-archive.ts'
+import { makeDeviceTreeCompiler } from './device-tree-compiler.ts'
 import { makeGuests } from './guests.ts'
 import { type LabKernel, makeKernel } from './kernel.ts'
 import { makeKernelHeaders } from './kernel-headers.ts'
@@ -59,6 +60,8 @@ export interface Lab {
   readonly archives: readonly string[]
   /** Another kernel for single runs. */
   otherKernel(wanted: string): Promise<BootableKernel>
+  /** The path of `dtc`, which reads device trees. */
+  deviceTreeCompiler(): Promise<string>
   /** The QEMU of Debian's backports, for CPU models that the release's own does not have. */
   backportsQemu(): Promise<Qemu>
 }
@@ -91,6 +94,7 @@ export async function setUpLab(options: LabOptions = {}): Promise<Lab> {
     guests,
     archives,
     otherKernel: (wanted) => bootable(root, projectRoot, wanted),
+    deviceTreeCompiler: () => makeDeviceTreeCompiler(root),
     backportsQemu: async () => new Qemu(await makeBackportsQemu(cache)),
   }
 }

@@ -2,6 +2,8 @@
 export class Tally {
   passed = 0
   failed = 0
+  /** The names of failed tests, and what else went wrong: shown once more at the end. */
+  readonly failures: string[] = []
   /** Why tests were skipped, a reason each. */
   readonly skipped: string[] = []
 
@@ -14,6 +16,8 @@ export class Tally {
       for (let index = 0; index < Number(result[3]); index += 1)
         this.skipped.push('a Rust test that is ignored')
     }
+    const failed = /^test (\S+) \.\.\. FAILED$/.exec(line)
+    if (failed?.[1] !== undefined) this.failures.push(failed[1])
     const skipped = /^SKIPPED (.+)$/.exec(line)
     if (skipped?.[1] !== undefined) this.skipped.push(skipped[1])
   }
@@ -24,14 +28,23 @@ export class Tally {
     if (result === null) return
     if (result[3] !== undefined) this.skipped.push(result[2] ?? '')
     else if (result[1] === undefined) this.passed += 1
-    else this.failed += 1
+    else {
+      this.failed += 1
+      this.failures.push(result[2] ?? '')
+    }
   }
 
   /** Counts a runner that ended badly without a failed test of its own. */
   runner(name: string, exitCode: number, failedBefore: number): void {
     if (exitCode === 0 || this.failed > failedBefore) return
-    process.stderr.write(`${name} ended with exit code ${exitCode} and no failed test\n`)
+    this.fail(`${name} ended with exit code ${exitCode} and no failed test`)
+  }
+
+  /** Counts what could not be run at all. */
+  fail(what: string): void {
+    process.stderr.write(`\n${what}\n`)
     this.failed += 1
+    this.failures.push(what)
   }
 
   /** The one line that sums it up. */

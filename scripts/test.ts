@@ -77,11 +77,12 @@ function isSkippedHere(line: string): boolean {
   return RUST_TESTS.some(({ test }) => line.startsWith(`SKIPPED ${test}: `))
 }
 
-async function testHere(tally: Tally): Promise<void> {
+async function testHere(tally: Tally, lab: Lab | undefined): Promise<void> {
   await buildAddon('dev')
   const failedBefore = tally.failed
   const onLine = (line: string) => tally.tap(line)
-  const exitCode = await packageStep(AVA, ['--tap', ...specs('.')], { allowFailure: true, onLine })
+  const env = lab === undefined ? {} : { SEAWALL_DTC: await lab.deviceTreeCompiler() }
+  const exitCode = await packageStep(AVA, ['--tap', ...specs('.')], { env, allowFailure: true, onLine })
   tally.runner('the specs', exitCode, failedBefore)
 }
 
@@ -138,8 +139,7 @@ async function part(tally: Tally, name: string, run: () => Promise<void>): Promi
   try {
     await run()
   } catch (error) {
-    process.stderr.write(`\n${name}: ${error instanceof Error ? error.message : String(error)}\n`)
-    tally.failed += 1
+    tally.fail(`${name}: ${error instanceof Error ? error.message : String(error)}`)
   }
 }
 
@@ -154,9 +154,10 @@ await main(async () => {
     })
   }
   await part(tally, 'cargo test', () => testCargo(tally, lab))
-  await part(tally, 'the specs', () => testHere(tally))
+  await part(tally, 'the specs', () => testHere(tally, lab))
   if (lab !== undefined) await testInLab(lab, tally)
 
+  for (const name of tally.failures) process.stdout.write(`failed: ${name}\n`)
   for (const reason of tally.skipped) process.stdout.write(`skipped: ${reason}\n`)
   process.stdout.write(`${tally.summary()}\n`)
   if (tally.failed > 0) throw new StepError('some tests failed')

@@ -1,0 +1,129 @@
+// The device tree of a Linux guest, read back by dtc: what it says, and that it loses nothing on the way there and back.
+// SEAWALL_DTC is the path of dtc; without it the one of this machine is taken.
+import { execFileSync } from 'node:child_process'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import test, { type ExecutionContext } from 'ava'
+import { simulated, Vm, type VmOptions } from 'seawall'
+import { kernelImage } from './kernel-image.ts'
+
+const MIB = 2 ** 20
+const RAM = 0x8000_0000n
+const dtc = process.env['SEAWALL_DTC'] ?? 'dtc'
+const folder = mkdtempSync(join(tmpdir(), 'seawall-device-tree-'))
+test.after.always(() => rmSync(folder, { recursive: true }))
+
+const kernel = join(folder, 'Image')
+writeFileSync(kernel, kernelImage({ size: MIB }))
+const initrd = join(folder, 'initrd')
+writeFileSync(initrd, 'an initial RAM disk')
+
+function canRunDtc(): boolean {
+  try {
+    execFileSync(dtc, ['--version'], { stdio: 'ignore' })
+    return true
+  } catch {
+    return false
+  }
+}
+const withDtc = canRunDtc() ? test : test.skip
+
+/** Converts a device tree, and lets dtc complain: all its checks are on, and none may find anything. */
+function convert(t: ExecutionContext, from: 'dtb' | 'dts', to: 'dtb' | 'dts', input: Uint8Array): Buffer {
+  const complaints = join(folder, `${from}-${to}-complaints`)
+  const args = ['-I', from, '-O', to, '-s', '-o', '-', '-']
+  const output = execFileSync('sh', ['-c', 'exec "$@" 2>"$0"', complaints, dtc, ...args], { input })
+  t.is(execFileSync('cat', [complaints], { encoding: 'utf8' }), '', `dtc from ${from} to ${to}`)
+  return output
+}
+
+/** Reads the guest's device tree out of its memory, where its first vCPU finds it. */
+async function deviceTreeOf(options: Partial<VmOptions>): Promise<Buffer> {
+  await using vm = await Vm.create({
+    memory: 16 * MIB,
+    boot: { type: 'linux', kernel },
+    backend: simulated({ script: [[{ step: 'spin' }]] }),
+    ...options,
+  })
+  const place = (await vm.vcpus[0]?.getRegister('x0')) ?? 0n
+  return vm.memory.read(place, vm.memory.read(place + 4n, 4).readUInt32BE())
+}
+
+/** The property of a node, as dtc writes it. */
+function property(source: string, node: string, name: string): string | undefined {
+  const from = source.indexOf(`${node} {`)
+  const body = source.slice(from, source.indexOf('\n\t};', from))
+  return new RegExp(`\\b${name.replaceAll(/[#,]/g, '\\$&')} = (.*);`).exec(body)?.[1]
+}
+
+const cells = (...values: (number | bigint)[]) =>
+  `<${values.map((value) => `0x${value.toString(16).padStart(2, '0')}`).join(' ')}>`
+const pair = (value: number | bigint) => [BigInt(value) >> 32n, BigInt(value) & 0xffff_ffffn] as const
+
+for (const [vcpus, memory] of [
+  [1, 16 * MIB],
+  [4, 512 * MIB],
+  [40, 5 * 1024 * MIB],
+] as const) {
+  withDtc(`the device tree of ${vcpus} vCPUs and ${memory / MIB} MiB survives dtc`, async (t) => {
+    const blob = await deviceTreeOf({
+      vcpus,
+      memory,
+      boot: { type: 'linux', kernel, initrd, cmdline: 'a "b" c' },
+    })
+    const source = convert(t, 'dtb', 'dts', blob)
+    const again = convert(t, 'dts', 'dtb', source)
+    t.is(convert(t, 'dtb', 'dts', again).toString(), source.toString())
+
+    const text = source.toString()
+    t.is(property(text, 'memory@80000000', 'reg'), cells(...pair(RAM), ...pair(memory)))
+    t.is(property(text, 'chosen', 'bootargs'), '"a \\"b\\" c"')
+    const numbers = [...text.matchAll(/\tcpu@([0-9a-f]+) \{/g)].map(([, unit]) =>
+      Number.parseInt(unit ?? '', 16),
+    )
+    // 16 vCPUs share the second level of affinity.
+    const affinities = Array.from({ length: vcpus }, (_, index) => ((index >> 4) << 8) | (index & 15))
+    t.deepEqual(
+      numbers.sort((a, b) => a - b),
+      affinities,
+    )
+    t.is(
+      property(text, 'interrupt-controller@3fff0000', 'reg'),
+      cells(0, 0x3fff_0000, 0, 0x1_0000, 0, 0x3fff_0000 - vcpus * 0x2_0000, 0, vcpus * 0x2_0000),
+    )
+    t.is(property(text, 'serial@40002000', 'reg'), cells(0, 0x4000_2000, 0, 0x1000))
+    t.is(property(text, 'serial@40002000', 'interrupts'), cells(0, 1, 1))
+    t.is(property(text, 'timer', 'interrupts'), cells(1, 13, 4, 1, 14, 4, 1, 11, 4, 1, 10, 4))
+    t.is(property(text, 'psci', 'method'), '"hvc"')
+  })
+}
+
+withDtc('the device tree says where the initial RAM disk lies', async (t) => {
+  const text = (name: string) => property(source, 'chosen', name)
+  const source = convert(
+    t,
+    'dtb',
+    'dts',
+    await deviceTreeOf({ boot: { type: 'linux', kernel, initrd } }),
+  ).toString()
+  const start = RAM + BigInt(14 * MIB - 4096)
+  t.is(text('linux,initrd-start'), cells(...pair(start)))
+  t.is(text('linux,initrd-end'), cells(...pair(start + 19n)))
+  t.is(text('bootargs'), '"console=ttyS0 panic=-1"')
+  const without = convert(t, 'dtb', 'dts', await deviceTreeOf({})).toString()
+  t.is(property(without, 'chosen', 'linux,initrd-start'), undefined)
+})
+
+withDtc('every boot has a random seed of its own', async (t) => {
+  const seeds = new Set<string | undefined>()
+  for (let boot = 0; boot < 3; boot += 1) {
+    const source = convert(t, 'dtb', 'dts', await deviceTreeOf({})).toString()
+    for (const name of ['rng-seed', 'kaslr-seed']) {
+      const seed = property(source, 'chosen', name)
+      t.regex(seed ?? '', name === 'rng-seed' ? /^<(0x[0-9a-f]+ ?){14}>$/ : /^<(0x[0-9a-f]+ ?){2}>$/)
+      seeds.add(seed)
+    }
+  }
+  t.is(seeds.size, 6)
+})
