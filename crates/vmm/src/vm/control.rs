@@ -58,7 +58,11 @@ struct Goal {
 pub(super) enum Destination {
     Paused,
     /// The guest resets itself, by this vCPU, and boots again.
-    Restarted(u32),
+    Restarted {
+        vcpu: u32,
+        /// It stays paused before its first instruction.
+        pause: bool,
+    },
     Ended(VmExit),
 }
 
@@ -214,12 +218,19 @@ impl Control {
         match (&self.goal, state) {
             (
                 Some(Goal {
-                    destination: Destination::Paused | Destination::Restarted(_),
+                    destination: Destination::Paused,
                     ..
                 }),
                 _,
             ) => self.pause_replies.push(reply),
-            (None, VmState::Running) => {
+            (
+                None
+                | Some(Goal {
+                    destination: Destination::Restarted { .. },
+                    ..
+                }),
+                VmState::Running,
+            ) => {
                 self.pause_replies.push(reply);
                 self.aim(Destination::Paused);
             }
@@ -246,29 +257,22 @@ impl Control {
 
     /// Sets the destination, unless a more final one is set already, and gets every vCPU out of the guest.
     pub(super) fn aim(&mut self, destination: Destination) {
-        match (&self.goal, &destination) {
-            (
-                Some(Goal {
-                    destination: Destination::Ended(_),
-                    ..
-                }),
-                _,
-            ) => {}
-            (Some(_), Destination::Paused) => {}
-            (
-                Some(Goal {
-                    destination: Destination::Restarted(_),
-                    ..
-                }),
-                Destination::Restarted(_),
-            ) => {}
-            (Some(_) | None, _) => {
-                self.goal = Some(Goal {
-                    destination,
-                    since: Instant::now(),
-                    next_kick: Instant::now() + self.limits.kick,
-                });
+        use Destination::{Ended, Paused, Restarted};
+        let reached = self.goal.as_ref().map(|goal| &goal.destination);
+        let changed = match (reached, destination) {
+            (Some(Ended(_)), _) | (Some(Paused), Paused) | (Some(Restarted { .. }), Restarted { .. }) => None,
+            // A guest that starts anew while somebody wants it to pause does both.
+            (Some(&Restarted { vcpu, .. }), Paused) | (Some(Paused), Restarted { vcpu, .. }) => {
+                Some(Restarted { vcpu, pause: true })
             }
+            (_, destination) => Some(destination),
+        };
+        if let Some(destination) = changed {
+            self.goal = Some(Goal {
+                destination,
+                since: Instant::now(),
+                next_kick: Instant::now() + self.limits.kick,
+            });
         }
         self.kick_running();
         self.arrive();
@@ -279,7 +283,7 @@ impl Control {
         let ending = matches!(
             &self.goal,
             Some(Goal {
-                destination: Destination::Ended(_) | Destination::Restarted(_),
+                destination: Destination::Ended(_) | Destination::Restarted { .. },
                 ..
             })
         );
@@ -348,7 +352,7 @@ impl Control {
                 self.aim(Destination::Ended(ended(ExitReason::Shutdown)));
             }
             ParkReason::SystemEvent(SystemEventKind::Reset) if self.restart.is_some() => {
-                self.aim(Destination::Restarted(vcpu));
+                self.aim(Destination::Restarted { vcpu, pause: false });
             }
             ParkReason::SystemEvent(SystemEventKind::Reset) => {
                 self.aim(Destination::Ended(ended(ExitReason::Reset)));
@@ -378,7 +382,7 @@ impl Control {
         match self.goal.take().map(|goal| goal.destination) {
             None => {}
             Some(Destination::Paused) => self.reach_pause(),
-            Some(Destination::Restarted(vcpu)) => self.restart(vcpu),
+            Some(Destination::Restarted { vcpu, pause }) => self.restart(vcpu, pause),
             Some(Destination::Ended(exit)) => self.end(exit),
         }
     }

@@ -157,7 +157,7 @@ impl Control {
 }
 
 /// Puts fresh memory in the place of every lost page. One that cannot be replaced stays lost.
-pub(super) fn replace_all(context: &RunContext) {
+pub(super) fn replace_all(memory: &GuestMemory, context: &RunContext) {
     let lost: Vec<PoisonedPage> = context
         .ledger()
         .pages()
@@ -165,8 +165,9 @@ pub(super) fn replace_all(context: &RunContext) {
         .copied()
         .collect();
     for page in lost {
-        let offset = page.gpa.bits().saturating_sub(RAM_BASE);
-        if context.quarantine.replace(offset, page.size).is_ok() {
+        // What the hardware names need not be RAM.
+        let offset = memory_layout::offset(memory.len() as u64, page.gpa.bits(), page.size);
+        if offset.is_some_and(|offset| context.quarantine.replace(offset, page.size).is_ok()) {
             change_state(context, page.gpa, PageState::Replaced);
         }
     }

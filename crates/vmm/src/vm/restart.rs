@@ -12,7 +12,7 @@ use crate::options::Boot;
 use crate::vcpu::{Decisions, VcpuCommand};
 use crate::vm::control::Control;
 use crate::vm::lost_page;
-use crate::vm::state::{ExitReason, VmExit, VmState};
+use crate::vm::state::{ExitReason, VmExit};
 
 /// What a guest is booted with once more.
 #[derive(Debug)]
@@ -24,8 +24,8 @@ pub(super) struct Restart {
 }
 
 impl Control {
-    /// Boots the guest once more, every vCPU being out of it. Whoever waits for a pause gets it before the first instruction.
-    pub(super) fn restart(&mut self, vcpu: u32) {
+    /// Boots the guest once more, every vCPU being out of it; with `pause`, up to its first instruction.
+    pub(super) fn restart(&mut self, vcpu: u32, pause: bool) {
         if let Err(error) = self.reset_machine() {
             return self.end(VmExit {
                 reason: ExitReason::Failed,
@@ -34,7 +34,7 @@ impl Control {
             });
         }
         self.shared.outbox.push(EventKind::GuestReset);
-        if self.somebody_waits_for_pause() {
+        if pause {
             self.reach_pause();
         } else {
             self.let_run(&Arc::new(Decisions::new()));
@@ -52,7 +52,7 @@ impl Control {
             });
         };
         let boot = PreparedBoot::read(&restart.boot, memory.len() as u64)?;
-        lost_page::replace_all(&context);
+        lost_page::replace_all(&memory, &context);
         let registers = boot.place(&memory, &restart.cpus)?;
         drop(boot);
         context.bus.reset();
@@ -83,9 +83,5 @@ impl Control {
             }
         }
         Ok(())
-    }
-
-    fn somebody_waits_for_pause(&self) -> bool {
-        !self.pause_replies.is_empty() && self.state() == VmState::Running
     }
 }

@@ -13,6 +13,7 @@ mod harness;
 mod injection;
 mod lifetime;
 mod memory_errors;
+mod restart;
 mod several_vcpus;
 mod states;
 mod unclaimed_access;
