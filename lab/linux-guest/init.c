@@ -1,0 +1,250 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//
+// The first process of the guest: obeys commands from the console, a line each, and tells what becomes of its processes.
+// README.md beside this file has the commands. The bystander and the stress worker are started at once: afterwards this
+// process asks the kernel for as little memory as it can, so that it is not the one that meets a page which another left.
+#define _GNU_SOURCE
+#include "console.h"
+#include "report.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/ptrace.h>
+#include <sys/reboot.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <sys/utsname.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* A program that was started, and the end of the pipe to its standard input. */
+struct program {
+	const char *name;
+	pid_t pid;
+	int input;
+};
+
+static struct program bystander = { .name = "bystander", .input = -1 };
+static struct program worker = { .name = "stress", .input = -1 };
+static struct program victim = { .name = "victim", .input = -1 };
+static _Atomic uint64_t *counter;
+
+static void write_file(const char *path, const char *text)
+{
+	int file = open(path, O_WRONLY | O_CLOEXEC);
+
+	if (file < 0 || write(file, text, strlen(text)) < 0)
+		fail(path);
+	close(file);
+}
+
+/* Starts /bin/<name> with one argument or none, and with `input` as its standard input. */
+static void start(struct program *program, const char *argument, int input)
+{
+	char path[32];
+
+	snprintf(path, sizeof(path), "/bin/%s", program->name);
+	program->pid = fork();
+	if (program->pid < 0)
+		fail("fork");
+	if (program->pid == 0) {
+		sigset_t none;
+		sigemptyset(&none);
+		sigprocmask(SIG_SETMASK, &none, NULL);
+		dup2(input, 0);
+		execl(path, program->name, argument, (char *)NULL);
+		fail("execl");
+	}
+	close(input);
+}
+
+static void start_with_pipe(struct program *program, const char *argument)
+{
+	int ends[2];
+
+	if (program->input >= 0)
+		close(program->input);
+	if (pipe2(ends, O_CLOEXEC) != 0)
+		fail("pipe");
+	program->input = ends[1];
+	start(program, argument, ends[0]);
+}
+
+static void start_bystander(void)
+{
+	int file = memfd_create("counter", MFD_CLOEXEC);
+
+	if (file < 0 || ftruncate(file, sizeof(*counter)) != 0)
+		fail("memfd");
+	counter = mmap(NULL, sizeof(*counter), PROT_READ, MAP_SHARED, file, 0);
+	if (counter == MAP_FAILED)
+		fail("mmap");
+	start(&bystander, NULL, file);
+}
+
+static struct program *find(pid_t pid)
+{
+	static struct program orphan = { .name = "orphan", .input = -1 };
+
+	return pid == bystander.pid ? &bystander : pid == worker.pid ? &worker : pid == victim.pid ? &victim : &orphan;
+}
+
+/* Tells of each process that ended, and of each signal that is about to reach the victim. */
+static void watch_children(void)
+{
+	siginfo_t info;
+	int status;
+	pid_t pid;
+
+	while ((pid = waitpid(-1, &status, WNOHANG | __WALL)) > 0) {
+		struct program *program = find(pid);
+		if (!WIFSTOPPED(status)) {
+			report("ended program=%s pid=%d exit=%d signal=%d", program->name, pid,
+			       WIFEXITED(status) ? WEXITSTATUS(status) : -1, WIFSIGNALED(status) ? WTERMSIG(status) : 0);
+			program->pid = 0;
+			continue;
+		}
+		/* A debugger sees the signal before it acts. It is passed on as it is. */
+		if (ptrace(PTRACE_GETSIGINFO, pid, NULL, &info) == 0)
+			report("signal program=%s number=%d code=%d address=%#" PRIxPTR, program->name, info.si_signo, info.si_code,
+			       (uintptr_t)info.si_addr);
+		ptrace(PTRACE_CONT, pid, NULL, (void *)(intptr_t)WSTOPSIG(status));
+	}
+}
+
+static void report_memory(void)
+{
+	static const char *const fields[] = { "MemTotal", "MemFree", "HardwareCorrupted" };
+	unsigned long kib[] = { 0, 0, 0 };
+	char text[4096], pattern[32];
+	int file = open("/proc/meminfo", O_RDONLY | O_CLOEXEC);
+	ssize_t length = read(file, text, sizeof(text) - 1);
+
+	close(file);
+	text[length < 0 ? 0 : length] = '\0';
+	for (size_t index = 0; index < 3; index++) {
+		const char *found = strstr(text, fields[index]);
+		snprintf(pattern, sizeof(pattern), "%s: %%lu", fields[index]);
+		if (found != NULL)
+			sscanf(found, pattern, &kib[index]);
+	}
+	report("memory total_kib=%lu free_kib=%lu corrupted_kib=%lu", kib[0], kib[1], kib[2]);
+}
+
+static void end_guest(int how)
+{
+	sync();
+	reboot(how);
+	fail("reboot");
+}
+
+static void start_victim(const char *use)
+{
+	if (victim.pid != 0) {
+		report("refused command=victim expected=no-victim received=pid-%d", victim.pid);
+		return;
+	}
+	start_with_pipe(&victim, use);
+	/* It is seen as it dies, and does not notice. */
+	if (ptrace(PTRACE_SEIZE, victim.pid, NULL, NULL) != 0)
+		fail("ptrace");
+}
+
+static void tell(struct program *program, const char *text)
+{
+	if (program->pid == 0 || write(program->input, text, strlen(text)) < 0)
+		report("refused command=%s expected=%s received=none", program == &victim ? "go" : "stress", program->name);
+}
+
+static void obey(char *line)
+{
+	const char *command = strsep(&line, " ");
+	const char *argument = line == NULL ? "" : line;
+	char text[64];
+
+	if (strcmp(command, "ping") == 0) {
+		report("pong token=%s", argument);
+	} else if (strcmp(command, "bystander") == 0) {
+		report("bystander pid=%d count=%" PRIu64, bystander.pid, atomic_load(counter));
+	} else if (strcmp(command, "memory") == 0) {
+		report_memory();
+	} else if (strcmp(command, "victim") == 0) {
+		start_victim(argument);
+	} else if (strcmp(command, "go") == 0) {
+		tell(&victim, "!");
+	} else if (strcmp(command, "stress") == 0) {
+		snprintf(text, sizeof(text), "%s\n", argument);
+		tell(&worker, text);
+	} else if (strcmp(command, "echo") == 0) {
+		unsigned long count = strtoul(argument, NULL, 10);
+		report("echo state=ready bytes=%lu", count);
+		report("echo state=%s bytes=%lu", console_echo(count) ? "done" : "failed", count);
+	} else if (strcmp(command, "poweroff") == 0) {
+		end_guest(RB_POWER_OFF);
+	} else if (strcmp(command, "reboot") == 0) {
+		end_guest(RB_AUTOBOOT);
+	} else if (strcmp(command, "panic") == 0) {
+		write_file("/proc/sysrq-trigger", "c");
+	} else {
+		report("refused command=%s", command);
+	}
+}
+
+static void prepare(void)
+{
+	static const char *const mounts[][2] = { { "proc", "/proc" }, { "sysfs", "/sys" }, { "devtmpfs", "/dev" }, { "tmpfs", "/tmp" } };
+
+	for (size_t index = 0; index < sizeof(mounts) / sizeof(*mounts); index++) {
+		mkdir(mounts[index][1], 0755);
+		if (mount(mounts[index][0], mounts[index][1], mounts[index][0], 0, NULL) != 0)
+			fail("mount");
+	}
+	/* What programs say is not to be left out for being too much, and from here on all that the kernel says is shown. */
+	write_file("/proc/sys/kernel/printk_devkmsg", "on\n");
+	write_file("/proc/sys/kernel/printk", "8\n");
+	console_open();
+	signal(SIGPIPE, SIG_IGN);
+}
+
+int main(void)
+{
+	struct utsname kernel;
+	sigset_t child;
+
+	prepare();
+	sigemptyset(&child);
+	sigaddset(&child, SIGCHLD);
+	sigprocmask(SIG_BLOCK, &child, NULL);
+	struct pollfd sources[] = {
+		{ .fd = 0, .events = POLLIN },
+		{ .fd = signalfd(-1, &child, SFD_CLOEXEC | SFD_NONBLOCK), .events = POLLIN },
+	};
+	start_bystander();
+	start_with_pipe(&worker, NULL);
+	if (mlockall(MCL_CURRENT | MCL_FUTURE) != 0)
+		fail("mlockall");
+	uname(&kernel);
+	report("ready release=%s cpus=%ld", kernel.release, sysconf(_SC_NPROCESSORS_ONLN));
+	for (;;) {
+		if (poll(sources, 2, -1) < 0)
+			fail("poll");
+		if (sources[1].revents != 0) {
+			struct signalfd_siginfo ignored;
+			(void)!read(sources[1].fd, &ignored, sizeof(ignored));
+			watch_children();
+		}
+		if (sources[0].revents != 0 && !console_receive())
+			fail("console");
+		for (char *line; (line = console_line()) != NULL;)
+			if (*line != '\0')
+				obey(line);
+	}
+}
