@@ -8,6 +8,7 @@ import { makeDeviceTreeCompiler } from './device-tree-compiler.ts'
 import { makeGuests } from './guests.ts'
 import { type LabKernel, makeKernel } from './kernel.ts'
 import { makeKernelHeaders } from './kernel-headers.ts'
+import { makeLinuxGuest } from './linux-guest.ts'
 import { makeModule } from './module.ts'
 import { makeNodeRuntime } from './node-runtime.ts'
 import { makeProgramArchive } from './programs.ts'
@@ -78,6 +79,7 @@ export async function setUpLab(options: LabOptions = {}): Promise<Lab> {
     await makeBaseArchive(root, node, join(projectRoot, 'lab', 'init')),
     await makeProgramArchive(root, join(projectRoot, 'lab', 'programs')),
     await makeDependencyArchive(cache, projectRoot),
+    await makeLinuxGuest(root, kernel, join(projectRoot, 'lab', 'linux-guest')),
   ]
   const guests = await makeGuests(cache, root, projectRoot)
   const addon = options.addon === false ? null : await makeAddon(root, new CargoWorkspace(root, projectRoot))

@@ -1,11 +1,18 @@
-import { cpSync, existsSync, mkdirSync, readFileSync } from 'node:fs'
+import { cpSync } from 'node:fs'
 import { join } from 'node:path'
 import { CpioWriter } from './cpio.ts'
+import { PROJECT_IN_LAB } from './dependency-archive.ts'
 import { filesBelow, fingerprintFiles } from './fingerprint.ts'
+import type { LabKernel } from './kernel.ts'
 import type { ToolRoot } from './tool-root.ts'
 
-/** Sources that are part of every program; init has the console's besides. */
-const SHARED = ['report.c']
+/** Where the Linux guest lies, relative to the project in the lab. */
+export const LINUX_GUEST = {
+  kernel: join('build', 'linux-guest', 'Image'),
+  initrd: join('build', 'linux-guest', 'initrd.cpio'),
+} as const
+
+/** Sources of the guest's programs; `report.c` is part of each. */
 const PROGRAMS: Readonly<Record<string, readonly string[]>> = {
   init: ['init.c', 'console.c'],
   bystander: ['bystander.c'],
@@ -14,29 +21,35 @@ const PROGRAMS: Readonly<Record<string, readonly string[]>> = {
   victim: ['victim.c'],
 }
 
-/** Builds the Linux guest's initramfs through the cache, and copies it to `build/linux-guest/initrd.cpio`. */
-export async function makeLinuxGuest(root: ToolRoot, projectRoot: string): Promise<string> {
-  const sources = join(projectRoot, 'lab', 'linux-guest')
+/** Makes the part of the lab's initramfs that has the Linux guest: its kernel, which is the lab's own, and its initramfs. */
+export async function makeLinuxGuest(root: ToolRoot, kernel: LabKernel, sources: string): Promise<string> {
+  const initrd = await makeInitrd(root, sources)
+  const inputs = { initrd, kernel: kernel.packageVersion, PROJECT_IN_LAB, LINUX_GUEST, format: 1 }
+  const folder = await root.cache.artefact('linux-guest', inputs, async (into) => {
+    const archive = new CpioWriter(join(into, 'guest.cpio'))
+    archive.copy(join(PROJECT_IN_LAB, LINUX_GUEST.kernel), kernel.image)
+    archive.copy(join(PROJECT_IN_LAB, LINUX_GUEST.initrd), initrd)
+    archive.close()
+  })
+  return join(folder, 'guest.cpio')
+}
+
+/** Builds the guest's programs, and makes the initramfs that has them. */
+async function makeInitrd(root: ToolRoot, sources: string): Promise<string> {
   const files = filesBelow(sources).filter((file) => /\.[ch]$/.test(file))
   const inputs = { PROGRAMS, sources: fingerprintFiles(sources, files), root: root.key, format: 1 }
-  const folder = await root.cache.artefact('linux-guest', inputs, async (into) => {
+  const folder = await root.cache.artefact('linux-guest-initrd', inputs, async (into) => {
     const archive = new CpioWriter(join(into, 'initrd.cpio'))
-    // The kernel opens it for the first process, which mounts the rest.
-    for (const name of ['dev', 'proc', 'sys', 'tmp']) archive.folder(name)
     await root.withScratch(async ({ outside, inside }) => {
       for (const file of files) cpSync(file, join(outside, file.slice(sources.length)))
       for (const [name, own] of Object.entries(PROGRAMS)) {
         const options = ['-std=gnu17', '-O2', '-static', '-s', '-Wall', '-Wextra', '-Werror']
-        const paths = [...own, ...SHARED].map((source) => `${inside}/${source}`)
+        const paths = [...own, 'report.c'].map((source) => `${inside}/${source}`)
         await root.run(`${root.crossPrefix}gcc`, [...options, ...paths, '-o', `${inside}/${name}`])
         archive.copy(name === 'init' ? 'init' : `bin/${name}`, join(outside, name), 0o755)
       }
     })
     archive.close()
   })
-  const target = join(projectRoot, 'build', 'linux-guest', 'initrd.cpio')
-  const initrd = readFileSync(join(folder, 'initrd.cpio'))
-  mkdirSync(join(target, '..'), { recursive: true })
-  if (!existsSync(target) || !readFileSync(target).equals(initrd)) cpSync(join(folder, 'initrd.cpio'), target)
-  return target
+  return join(folder, 'initrd.cpio')
 }
