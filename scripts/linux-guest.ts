@@ -1,0 +1,132 @@
+import { join } from 'node:path'
+import { type MemoryFailureEvent, Vm, type VmExit, type VmOptions } from 'seawall'
+
+const FOLDER = join('build', 'linux-guest')
+/** The guest's kernel and its initial RAM disk, in the lab. */
+export const KERNEL = join(FOLDER, 'Image')
+export const INITRD = join(FOLDER, 'initrd.cpio')
+/** Its kernel's own messages stay in its log, but for panics: a console of an emulated machine is slow. */
+export const COMMAND_LINE = 'console=ttyS0 quiet panic=-1'
+/** How long a guest may take to say what is waited for. A boot takes 10 to 40 s where everything is emulated. */
+const PATIENCE_MS = 240_000
+
+/** What the guest says of itself: `seawall: <word> <key>=<value> …`. */
+export interface Report {
+  readonly word: string
+  readonly fields: Readonly<Record<string, string>>
+}
+
+/** A Linux guest of the lab, by its console (lab/linux-guest/README.md). */
+export class LinuxGuest implements AsyncDisposable {
+  readonly vm: Vm
+  readonly failures: MemoryFailureEvent[] = []
+  /** Everything that the console has shown. */
+  console = ''
+  readonly #reports: Report[] = []
+  #line = ''
+  #changed: (() => void)[] = []
+
+  private constructor(vm: Vm) {
+    this.vm = vm
+    vm.on('memory-failure', (event) => this.failures.push(event))
+    // `latin1`, because what is echoed need not be text.
+    vm.console.setEncoding('latin1').on('data', (text: string) => this.#read(text))
+    for (const event of ['memory-failure', 'exit', 'guest-reset'] as const) vm.on(event, () => this.#notify())
+  }
+
+  /** Creates the VM, and does not start it. */
+  static async create(options: Partial<VmOptions> = {}): Promise<LinuxGuest> {
+    const boot = { type: 'linux', kernel: KERNEL, initrd: INITRD, cmdline: COMMAND_LINE } as const
+    return new LinuxGuest(await Vm.create({ memory: 256 * 2 ** 20, boot, ...options }))
+  }
+
+  /** Boots a guest up to where it takes commands. */
+  static async boot(options: Partial<VmOptions> = {}): Promise<LinuxGuest> {
+    const guest = await LinuxGuest.create(options)
+    try {
+      await guest.vm.start()
+      await guest.report('ready')
+      return guest
+    } catch (error) {
+      await guest.vm.close()
+      throw error
+    }
+  }
+
+  /** Sends a command. */
+  send(command: string): void {
+    this.vm.console.write(`${command}\n`)
+  }
+
+  /** Sends a command and waits for its answer. */
+  async ask(command: string, word: string): Promise<Report> {
+    this.send(command)
+    return await this.report(word)
+  }
+
+  /** Waits for the next report with this word, and takes it; the others stay. */
+  async report(word: string, fields: Readonly<Record<string, string>> = {}): Promise<Report> {
+    const wanted = Object.entries(fields)
+    return await this.until(`a report ${word} ${JSON.stringify(fields)}`, () => {
+      const index = this.#reports.findIndex(
+        (report) => report.word === word && wanted.every(([key, value]) => report.fields[key] === value),
+      )
+      return index < 0 ? undefined : this.#reports.splice(index, 1)[0]
+    })
+  }
+
+  /** Waits until the guest's console, its events or its end make `find` find something. */
+  async until<T>(what: string, find: () => T | undefined, patienceMs = PATIENCE_MS): Promise<T> {
+    const deadline = performance.now() + patienceMs
+    for (;;) {
+      const found = find()
+      if (found !== undefined) return found
+      const left = deadline - performance.now()
+      if (left <= 0) throw new Error(`Expected ${what} within ${patienceMs / 1000} s; ${this.#last()}`)
+      if (['stopped', 'failed', 'closed'].includes(this.vm.state)) {
+        throw new Error(`Expected ${what} but the VM is ${this.vm.state}; ${this.#last()}`)
+      }
+      await new Promise<void>((resolve) => {
+        const timer = setTimeout(resolve, left)
+        this.#changed.push(() => {
+          clearTimeout(timer)
+          resolve()
+        })
+      })
+    }
+  }
+
+  /** Waits for the guest's end, and for all it said; the VM is closed then. */
+  async finish(): Promise<VmExit> {
+    const ended = new Promise((resolve) => this.vm.console.once('end', resolve))
+    const exit = await this.vm.wait()
+    await this.vm.close()
+    await ended
+    return exit
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.vm.close()
+  }
+
+  #read(text: string): void {
+    this.console += text
+    const lines = (this.#line + text).split('\n')
+    this.#line = lines.pop() ?? ''
+    for (const line of lines) {
+      const [, word, rest] = /seawall: (\S+)(.*?)\r?$/.exec(line) ?? []
+      if (word === undefined || rest === undefined) continue
+      const fields = [...rest.matchAll(/(\S+?)=(\S*)/g)].map(([, key = '', value = '']) => [key, value])
+      this.#reports.push({ word, fields: Object.fromEntries(fields) })
+    }
+    this.#notify()
+  }
+
+  #notify(): void {
+    for (const changed of this.#changed.splice(0)) changed()
+  }
+
+  #last(): string {
+    return `the console said last: ${JSON.stringify(this.console.slice(-2000))}`
+  }
+}
