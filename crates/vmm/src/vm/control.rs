@@ -8,11 +8,12 @@ use seawall_kvm::{SystemEventKind, VmFd};
 use crate::error::VmError;
 use crate::event::EventKind;
 use crate::sea::Decision;
-use crate::vcpu::{Decisions, ParkReason, VcpuCommand, VcpuThread, Whereabouts};
+use crate::vcpu::{Decisions, ParkReason, VcpuCommand, VcpuThread};
+use crate::vm::Shared;
+use crate::vm::goal::{Destination, Goal};
 use crate::vm::message::{Message, Reply};
 use crate::vm::restart::Restart;
 use crate::vm::state::{ClosedVm, ExitReason, VmExit, VmState};
-use crate::vm::{Shared, lost_page};
 
 /// How long the control thread waits for a vCPU.
 #[derive(Debug, Clone, Copy)]
@@ -20,7 +21,7 @@ pub(super) struct Limits {
     /// To leave the guest, or to end. The kernel does it at once; a thread that does not is lost.
     pub(super) park: Duration,
     /// Before one that has not left the guest is kicked again.
-    kick: Duration,
+    pub(super) kick: Duration,
 }
 
 impl Limits {
@@ -33,37 +34,18 @@ impl Limits {
 /// The owner of a virtual machine's state.
 pub(super) struct Control {
     pub(super) vcpus: Vec<VcpuThread>,
-    vm: Option<Arc<VmFd>>,
+    pub(super) vm: Option<Arc<VmFd>>,
     pub(super) shared: Arc<Shared>,
     pub(super) limits: Limits,
     /// What the guest boots with after a reset of its own, where that does not end the virtual machine.
     pub(super) restart: Option<Restart>,
     /// Per vCPU, whether it is in the guest or on its way to park.
-    running: Vec<bool>,
-    goal: Option<Goal>,
+    pub(super) running: Vec<bool>,
+    pub(super) goal: Option<Goal>,
     exit: Option<VmExit>,
-    exit_replies: Vec<Reply<VmExit>>,
+    pub(super) exit_replies: Vec<Reply<VmExit>>,
     pub(super) pause_replies: Vec<Reply<()>>,
-    close_replies: Vec<Reply<ClosedVm>>,
-}
-
-/// Where the virtual machine goes once every vCPU has parked.
-struct Goal {
-    destination: Destination,
-    since: Instant,
-    /// When a vCPU that has not parked is kicked again.
-    next_kick: Instant,
-}
-
-pub(super) enum Destination {
-    Paused,
-    /// The guest resets itself, by this vCPU, and boots again.
-    Restarted {
-        vcpu: u32,
-        /// It stays paused before its first instruction.
-        pause: bool,
-    },
-    Ended(VmExit),
+    pub(super) close_replies: Vec<Reply<ClosedVm>>,
 }
 
 impl Control {
@@ -117,7 +99,7 @@ impl Control {
         self.shared.state.get()
     }
 
-    fn change_state(&self, to: VmState) {
+    pub(super) fn change_state(&self, to: VmState) {
         let from = self.state();
         if from != to {
             self.shared.state.set(to);
@@ -255,80 +237,6 @@ impl Control {
         }
     }
 
-    /// Sets the destination, unless a more final one is set already, and gets every vCPU out of the guest.
-    pub(super) fn aim(&mut self, destination: Destination) {
-        use Destination::{Ended, Paused, Restarted};
-        let reached = self.goal.as_ref().map(|goal| &goal.destination);
-        let changed = match (reached, destination) {
-            (Some(Ended(_)), _) | (Some(Paused), Paused) | (Some(Restarted { .. }), Restarted { .. }) => None,
-            // A guest that starts anew while somebody wants it to pause does both.
-            (Some(&Restarted { vcpu, .. }), Paused) | (Some(Paused), Restarted { vcpu, .. }) => {
-                Some(Restarted { vcpu, pause: true })
-            }
-            (_, destination) => Some(destination),
-        };
-        if let Some(destination) = changed {
-            self.goal = Some(Goal {
-                destination,
-                since: Instant::now(),
-                next_kick: Instant::now() + self.limits.kick,
-            });
-        }
-        self.kick_running();
-        self.arrive();
-    }
-
-    fn kick_running(&mut self) {
-        // What the guest was to be told is of no use to it after a reset, either.
-        let ending = matches!(
-            &self.goal,
-            Some(Goal {
-                destination: Destination::Ended(_) | Destination::Restarted { .. },
-                ..
-            })
-        );
-        for (vcpu, running) in self.vcpus.iter().zip(&mut self.running) {
-            if ending {
-                vcpu.mailbox.request_end();
-            }
-            if *running {
-                match vcpu.mailbox.request_park() {
-                    // A signal that cannot be sent is tried again; `immediate_exit` is set in any case.
-                    Whereabouts::InGuest => drop(vcpu.kicker.kick()),
-                    // For a pause it is where it should be. For an end it is awaited: its wait ends at once.
-                    Whereabouts::Asking => *running = ending,
-                }
-            }
-        }
-    }
-
-    fn kick_again(&mut self) {
-        let stuck = self.running.iter().position(|running| *running);
-        let (Some(goal), Some(stuck)) = (&mut self.goal, stuck) else {
-            return;
-        };
-        if goal.since.elapsed() < self.limits.park {
-            goal.next_kick = Instant::now() + self.limits.kick;
-            return self.kick_running();
-        }
-        let vcpu = u32::try_from(stuck).unwrap_or(u32::MAX);
-        let error = VmError::VcpuStuck {
-            vcpu,
-            seconds: self.limits.park.as_secs(),
-        };
-        self.shared.outbox.push(EventKind::VcpuFailed {
-            vcpu,
-            error: error.clone(),
-        });
-        let exit = VmExit {
-            reason: ExitReason::Failed,
-            vcpu: Some(vcpu),
-            error: Some(error),
-        };
-        self.goal = None;
-        self.end(exit);
-    }
-
     fn parked(&mut self, vcpu: u32, reason: ParkReason) {
         if let Some(running) = self.running.get_mut(vcpu as usize) {
             *running = false;
@@ -371,19 +279,6 @@ impl Control {
                 };
                 self.aim(Destination::Ended(exit));
             }
-        }
-    }
-
-    /// Reaches the destination, if every vCPU has parked.
-    fn arrive(&mut self) {
-        if self.running.contains(&true) {
-            return;
-        }
-        match self.goal.take().map(|goal| goal.destination) {
-            None => {}
-            Some(Destination::Paused) => self.reach_pause(),
-            Some(Destination::Restarted { vcpu, pause }) => self.restart(vcpu, pause),
-            Some(Destination::Ended(exit)) => self.end(exit),
         }
     }
 
@@ -436,63 +331,6 @@ impl Control {
             VmState::Running if vcpu.mailbox.is_asking() => vcpu.mailbox.send(command),
             VmState::Closed => command.refuse(VmError::Closed { operation }),
             state => command.refuse(VmError::VcpuRunning { operation, state }),
-        }
-    }
-
-    fn is_parked_for_good(&self) -> bool {
-        self.goal.is_none() && matches!(self.state(), VmState::Stopped | VmState::Failed)
-    }
-
-    /// Gives everything back: threads, vCPUs, the VM, and guest memory last.
-    fn close(&mut self, inbox: &mpsc::Receiver<Message>) {
-        // Dropped, and thereby answered, when this has ended.
-        let mut late = Vec::new();
-        let deadline = Instant::now() + self.limits.park;
-        for vcpu in &self.vcpus {
-            vcpu.mailbox.request_quit();
-            drop(vcpu.kicker.kick());
-        }
-        let mut living = self.vcpus.len();
-        while living > 0 {
-            match inbox.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-                Ok(Message::Ended) => living -= 1,
-                Ok(Message::Parked { .. }) => {}
-                Ok(message) => late.push(message),
-                // A thread that is stuck in the kernel keeps what it uses; the rest is given back.
-                Err(_) => break,
-            }
-        }
-        if living == 0 {
-            for vcpu in self.vcpus.drain(..) {
-                drop(vcpu.thread.join());
-            }
-        }
-        self.vm = None;
-        let resources = self
-            .shared
-            .resources
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        let closed = match resources {
-            None => ClosedVm::default(),
-            Some(held) if living > 0 => {
-                let unretired_host_pages = held.context.ledger().totals().distinct_pages;
-                // The kernel still has the addresses of guest memory, so it stays for as long as the process.
-                std::mem::forget(held);
-                ClosedVm { unretired_host_pages }
-            }
-            // Given back before the answer, which says that it was done.
-            Some(held) => lost_page::retire(&held.context),
-        };
-        let from = self.state();
-        self.shared.state.set_closed(closed);
-        self.shared.outbox.push(EventKind::StateChanged {
-            from,
-            to: VmState::Closed,
-        });
-        for reply in self.close_replies.drain(..) {
-            reply(Ok(closed));
         }
     }
 }

@@ -16,7 +16,8 @@ use crate::sea::{
     ThresholdAction,
 };
 use crate::vcpu::RunContext;
-use crate::vm::control::{Control, Destination};
+use crate::vm::control::Control;
+use crate::vm::goal::Destination;
 use crate::vm::state::{ClosedVm, ExitReason, VmExit, VmState};
 
 /// How many pages one report may name.

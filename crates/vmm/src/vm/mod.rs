@@ -10,8 +10,10 @@
 //!
 //! One thread, `vm-control`, owns the state: every operation is a message to it, and every change an event.
 
+mod close;
 mod control;
 mod create;
+mod goal;
 mod lost_page;
 mod message;
 mod restart;
