@@ -1,0 +1,14 @@
+// The command line tool over the simulator: `seawall run` plays the script in SEAWALL_SCRIPT, JSON with bigints as "0x…".
+// SIGUSR2 does what SEAWALL_DEFECT says: it throws, or calls process.exit().
+
+import { simulated } from 'seawall'
+import { main } from '#cli/main'
+
+const script = JSON.parse(process.env['SEAWALL_SCRIPT'] ?? '[[]]', (_, value: unknown) =>
+  typeof value === 'string' && /^0x[0-9a-f]+$/.test(value) ? BigInt(value) : value,
+)
+process.on('SIGUSR2', () => {
+  if (process.env['SEAWALL_DEFECT'] === 'throw') throw new Error('thrown on purpose')
+  process.exit(9)
+})
+process.exitCode = await main(process.argv.slice(2), { backend: simulated({ script }) })

@@ -1,0 +1,125 @@
+import { checkOneOf } from '../checks.ts'
+import { invalidOption } from '../errors.ts'
+import type { VmOptions } from '../options.ts'
+import { type Arguments, HELP, missing, type Option } from './options.ts'
+
+/** The options of `seawall run`. */
+export const RUN_OPTIONS = {
+  kernel: { value: 'file', help: 'Linux to boot: an arm64 Image, or one that gzip made smaller' },
+  initrd: { value: 'file', help: "the kernel's initial RAM disk" },
+  cmdline: { value: 'text', help: "the kernel's command line" },
+  'no-acpi': { help: 'describe the machine by a device tree alone, without ACPI' },
+  flat: { value: 'file', help: 'a flat arm64 binary instead of a kernel, loaded and entered at 0x80000000' },
+  memory: { value: 'size', short: 'm', help: 'guest RAM: 512M, 2G, or a number of bytes (512M)' },
+  vcpus: { value: 'number', help: 'vCPUs, 1 to 512 (1)' },
+  hugetlb: { value: '2M|1G', help: 'guest RAM of huge pages, which the host must have set aside' },
+  name: { value: 'text', help: 'a name for people, in events' },
+  policy: {
+    value: 'inject|pause|stop',
+    help: 'what to do with a memory error that software can contain (inject);\none that nobody can contain ends the guest',
+  },
+  threshold: {
+    value: 'n[:action]',
+    help: 'pause, stop or report from the n-th lost page on: 4, 4:pause (stop)',
+  },
+  'on-reset': { value: 'exit|restart', help: 'what a reset of the guest does (exit)' },
+  events: {
+    value: 'file',
+    help: 'append every event to the file, one JSON document a line;\n- is standard output, and wants --no-console',
+  },
+  'no-console': { help: "leave out the guest's console, in both directions" },
+  quiet: { short: 'q', help: 'say nothing on standard error but errors' },
+  json: { help: 'say how it ended by one JSON document, the last line on standard error' },
+  ...HELP,
+} as const satisfies Record<string, Option>
+
+/** What `seawall run` is to do. */
+export interface RunOptions {
+  readonly vm: VmOptions
+  /** Where events go. */
+  readonly events: string | null
+  readonly console: boolean
+  readonly quiet: boolean
+  readonly json: boolean
+}
+
+type RunValues = Arguments<typeof RUN_OPTIONS>['values']
+
+/** Makes options of what was given. What the VM itself checks is left to it. */
+export function toRunOptions(values: RunValues): RunOptions {
+  const { name, hugetlb, policy, threshold, events } = values
+  const onReset = values['on-reset']
+  const console = values['no-console'] === undefined
+  if (events === '-' && console) throw missing('--no-console', '--events -')
+  return {
+    vm: {
+      memory: parseSize(values.memory ?? '512M'),
+      vcpus: parseNumber(values.vcpus ?? '1', 1, 512, '--vcpus'),
+      boot: toBoot(values),
+      ...(name === undefined ? {} : { name }),
+      ...(hugetlb === undefined ? {} : { hugetlb: checkOneOf(hugetlb, ['2M', '1G'], '--hugetlb') }),
+      ...(onReset === undefined ? {} : { onReset: checkOneOf(onReset, ['exit', 'restart'], '--on-reset') }),
+      memoryFailure: {
+        recoverable: checkOneOf(policy ?? 'inject', ['inject', 'pause', 'stop'], '--policy'),
+        ...(threshold === undefined ? {} : { threshold: parseThreshold(threshold) }),
+      },
+    },
+    events: events ?? null,
+    console,
+    quiet: values.quiet !== undefined,
+    json: values.json !== undefined,
+  }
+}
+
+function toBoot({ kernel, initrd, cmdline, flat, ...values }: RunValues): VmOptions['boot'] {
+  if (flat !== undefined) {
+    const others = {
+      '--kernel': kernel,
+      '--initrd': initrd,
+      '--cmdline': cmdline,
+      '--no-acpi': values['no-acpi'],
+    }
+    for (const [name, value] of Object.entries(others)) {
+      if (value !== undefined) throw invalidOption('--kernel', name, '--flat')
+    }
+    return { type: 'flat', image: flat }
+  }
+  if (kernel === undefined) throw missing('--kernel or --flat', 'seawall run')
+  return {
+    type: 'linux',
+    kernel,
+    ...(initrd === undefined ? {} : { initrd }),
+    ...(cmdline === undefined ? {} : { cmdline }),
+    ...(values['no-acpi'] ? { acpi: false } : {}),
+  } as unknown as VmOptions['boot']
+}
+
+const UNITS: Readonly<Record<string, number>> = { '': 1, K: 2 ** 10, M: 2 ** 20, G: 2 ** 30, T: 2 ** 40 }
+
+function parseSize(text: string): number {
+  const [, digits = '', unit = ''] = /^(\d+)([KMGT]?)$/i.exec(text) ?? []
+  const bytes = Number(digits) * (UNITS[unit.toUpperCase()] ?? 1)
+  if (digits === '' || bytes === 0 || !Number.isSafeInteger(bytes)) {
+    throw invalidOption('a size such as 512M, 2G or 536870912', '--memory', text)
+  }
+  return bytes
+}
+
+function parseNumber(text: string, minimum: number, maximum: number, what: string): number {
+  const number = /^\d+$/.test(text) ? Number(text) : Number.NaN
+  if (!(number >= minimum && number <= maximum)) {
+    throw invalidOption(`an integer from ${minimum} to ${maximum}`, what, text)
+  }
+  return number
+}
+
+function parseThreshold(text: string): { distinctPages: number; action: 'pause' | 'stop' | 'report' } {
+  const [pages = '', action, ...rest] = text.split(':')
+  if (rest.length > 0 || action === '') {
+    throw invalidOption('a number of pages and an action, such as 4:pause,', '--threshold', text)
+  }
+  return {
+    distinctPages: parseNumber(pages, 1, 2 ** 32 - 1, '--threshold'),
+    action: checkOneOf(action ?? 'stop', ['pause', 'stop', 'report'], '--threshold'),
+  }
+}
