@@ -45,7 +45,7 @@ export class Child {
     }
   }
 
-  /** Reads its output to the end. */
+  /** Reads its output to the end. To be called before it ends: Node throws away what nobody wanted until then. */
   async ends(): Promise<Ended> {
     const chunks: Buffer[] = []
     this.process.stdout.on('data', (chunk: Buffer) => chunks.push(chunk))
@@ -61,17 +61,43 @@ export function seawall(...args: string[]): Promise<Ended> {
   return child.ends()
 }
 
-/** The environment that makes the simulated tool play a script. */
-export function playing(...steps: SimulatedStep[]): Record<string, string> {
-  const hex = (_: string, value: unknown) => (typeof value === 'bigint' ? `0x${value.toString(16)}` : value)
-  return { SEAWALL_SCRIPT: JSON.stringify([steps], hex) }
-}
+/** A guest of the simulated tool: an image that it takes for one, and the script that it plays. */
+export class ScriptedGuest {
+  /** A folder of its own, which is gone with the test. */
+  readonly folder: string
+  readonly image: string
+  readonly #script: string
 
-/** A folder with an image that the simulator takes, which is gone with the test. */
-export function scratch(teardown: (remove: () => void) => void): { folder: string; image: string } {
-  const folder = mkdtempSync(join(tmpdir(), 'seawall-'))
-  teardown(() => rmSync(folder, { recursive: true }))
-  const image = join(folder, 'guest.bin')
-  writeFileSync(image, new Uint8Array(4))
-  return { folder, image }
+  constructor(t: { teardown(remove: () => void): void }, ...steps: SimulatedStep[]) {
+    this.folder = mkdtempSync(join(tmpdir(), 'seawall-'))
+    t.teardown(() => rmSync(this.folder, { recursive: true }))
+    this.image = join(this.folder, 'guest.bin')
+    writeFileSync(this.image, new Uint8Array(4))
+    this.#script = join(this.folder, 'script.json')
+    const hex = (_: string, value: unknown) => (typeof value === 'bigint' ? `0x${value.toString(16)}` : value)
+    writeFileSync(this.#script, JSON.stringify([steps], hex))
+  }
+
+  /** What makes the simulated tool play it. */
+  get env(): Record<string, string> {
+    return { SEAWALL_SCRIPT: this.#script }
+  }
+
+  /** The arguments with which Node runs it. */
+  args(...more: string[]): string[] {
+    return [SIMULATED_TOOL, 'run', '--memory', '4M', '--flat', this.image, ...more]
+  }
+
+  start(...more: string[]): Child {
+    return new Child(process.execPath, this.args(...more), this.env)
+  }
+
+  run(...more: string[]): Promise<Ended> {
+    return this.start(...more).ends()
+  }
+
+  /** A file of this guest's. */
+  file(name: string): string {
+    return join(this.folder, name)
+  }
 }

@@ -4,13 +4,13 @@
 //
 // Standard input is what is typed, standard output what the terminal shows. File 3 gets a line for everything that happens:
 //
-//   pid N                 the command was started
-//   mode unchanged|changed how the terminal is set, compared with what it was at first; at first, and at each change
-//   stopped, continued    by job control
-//   exit N, signal N      the command's end
-//   left unchanged|changed how it has left the terminal; the last line
+//   pid N                   the command was started
+//   mode unchanged|changed  how the terminal is set, compared with what it was at first; at first, and at each change
+//   stopped, continued      by job control
+//   exit N, signal N        the command's end
+//   left unchanged|changed  how it has left the terminal; the last line. `gone` where it was hung up
 //
-// The end of standard input hangs the terminal up. That is all that happens then: who reads file 3 sees the command's end.
+// The end of standard input hangs the terminal up.
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -53,8 +53,10 @@ static const char *mode(int terminal, const struct termios *first)
 
 	if (tcgetattr(terminal, &now) != 0)
 		return "gone";
-	return now.c_iflag == first->c_iflag && now.c_oflag == first->c_oflag && now.c_cflag == first->c_cflag &&
-	       now.c_lflag == first->c_lflag && memcmp(now.c_cc, first->c_cc, sizeof(now.c_cc)) == 0 ? ? "unchanged" : "changed";
+	if (now.c_iflag == first->c_iflag && now.c_oflag == first->c_oflag && now.c_cflag == first->c_cflag &&
+	    now.c_lflag == first->c_lflag && memcmp(now.c_cc, first->c_cc, sizeof(now.c_cc)) == 0)
+		return "unchanged";
+	return "changed";
 }
 
 static int run(char **command, const char *name)

@@ -16,7 +16,6 @@ export interface Check {
 }
 
 const CAP_IPC_LOCK = 14n
-const CAP_SYS_ADMIN = 21n
 const PASS_DEVICE = 'pass the device into the container: --device /dev/kvm'
 /** A VM may lose 4096 pages, most often of 4 KiB each. */
 const LOCKED_BYTES = 4096 * 4096
@@ -84,7 +83,7 @@ function kvmDevice({ kvm }: HostFacts): Check {
   }
 }
 
-function kvmCapabilities({ support, kernel, kvm, vm, seccomp, capabilities }: HostFacts): Check[] {
+function kvmCapabilities({ support, kernel, kvm, vm, seccomp }: HostFacts): Check[] {
   if (support instanceof SeawallError) return []
   const { armSeaToUser, ras, injectExtDabt, nisvToUser, userfaultfd, hwpoison } = support.capabilities
   const asked = kvm.open === 'ok'
@@ -120,7 +119,8 @@ function kvmCapabilities({ support, kernel, kvm, vm, seccomp, capabilities }: Ho
     )
   }
   checks.push(userfaultfdCheck(userfaultfd, vm.unprivileged_userfaultfd, seccomp))
-  checks.push(offlining(hwpoison, capabilities, vm.memory_failure_recovery !== null))
+  // Without CONFIG_MEMORY_FAILURE, which is asked for below, a privilege is of no use.
+  if (vm.memory_failure_recovery !== null) checks.push(offlining(hwpoison))
   return checks
 }
 
@@ -140,29 +140,32 @@ function userfaultfdCheck(is: boolean, unprivileged: number | null, seccomp: boo
   return check('userfaultfd', 'warning', `with UFFDIO_POISON: no${filter}`, why, change)
 }
 
-function offlining(is: boolean, capabilities: bigint | null, hasMemoryFailure: boolean): Check {
+function offlining(is: boolean): Check {
   const why =
     "with it lost pages are taken out of the host's use when a VM is closed; else the next process gets them"
-  if (is) return check('offline', 'ok', 'CAP_SYS_ADMIN and MADV_HWPOISON: yes', why)
-  const privileged = has(capabilities, CAP_SYS_ADMIN)
-  if (!hasMemoryFailure && privileged) return check('offline', 'warning', 'MADV_HWPOISON: no', why, BUILD)
-  return check(
-    'offline',
-    'warning',
-    'CAP_SYS_ADMIN: no',
-    why,
-    'AmbientCapabilities=CAP_SYS_ADMIN in the systemd unit',
-  )
+  return is
+    ? check('offline', 'ok', 'MADV_HWPOISON with CAP_SYS_ADMIN: yes', why)
+    : check(
+        'offline',
+        'warning',
+        'CAP_SYS_ADMIN: no',
+        why,
+        'AmbientCapabilities=CAP_SYS_ADMIN in the systemd unit',
+      )
 }
-
-const BUILD = 'boot a kernel with CONFIG_MEMORY_FAILURE'
 
 function memoryFailure({ vm }: HostFacts): Check {
   const { memory_failure_recovery: recovery, memory_failure_early_kill: earlyKill } = vm
   const id = 'memory-failure'
   if (recovery === null || earlyKill === null) {
     const why = "without it the host's kernel can take no page away, and sends no signal that names one"
-    return check(id, 'warning', 'the kernel has no CONFIG_MEMORY_FAILURE', why, BUILD)
+    return check(
+      id,
+      'warning',
+      'the kernel has no CONFIG_MEMORY_FAILURE',
+      why,
+      'boot a kernel with CONFIG_MEMORY_FAILURE',
+    )
   }
   const found = `vm.memory_failure_recovery is ${recovery}, vm.memory_failure_early_kill is ${earlyKill}`
   if (recovery === 0) {

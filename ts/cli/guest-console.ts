@@ -45,8 +45,6 @@ export function connectKeyboard(guest: Duplex, onCommand: (command: EscapeComman
       else guest.write(part)
     }
   }
-  // A terminal that hangs up sends a signal, too.
-  stdin.once('error', () => {})
   stdin.on('data', take)
   return () => {
     stdin.off('data', take)

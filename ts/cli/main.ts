@@ -1,3 +1,5 @@
+import { closeSync } from 'node:fs'
+import { isatty } from 'node:tty'
 import { invalidOption } from '../errors.ts'
 import type { Command, Surroundings } from './command.ts'
 import { complain } from './complaint.ts'
@@ -14,6 +16,7 @@ const COMMANDS: Readonly<Record<string, Command>> = { run, doctor, esr }
 export async function main(args: readonly string[], surroundings: Surroundings = {}): Promise<number> {
   // Who reads may go away at any time: `seawall esr … | head -1`.
   for (const stream of [process.stdout, process.stderr]) stream.on('error', () => {})
+  outliveTerminals()
   const [name, ...rest] = args
   try {
     return await dispatch(name, rest, surroundings)
@@ -23,6 +26,14 @@ export async function main(args: readonly string[], surroundings: Surroundings =
       name !== undefined && Object.hasOwn(COMMANDS, name) ? `seawall ${name}` : 'seawall',
     )
   }
+}
+
+/** Lets the process end well where a terminal that it began with has hung up: some releases of Node abort (nodejs/node#51519). */
+function outliveTerminals(): void {
+  const terminals = [0, 1, 2].filter((file) => isatty(file))
+  process.on('exit', () => {
+    for (const file of terminals.filter((found) => !isatty(found))) closeSync(file)
+  })
 }
 
 async function dispatch(

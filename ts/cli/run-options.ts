@@ -5,9 +5,9 @@ import { type Arguments, HELP, missing, type Option } from './options.ts'
 
 /** The options of `seawall run`. */
 export const RUN_OPTIONS = {
-  kernel: { value: 'file', help: 'Linux to boot: an arm64 Image, or one that gzip made smaller' },
+  kernel: { value: 'file', help: 'Linux to boot: an arm64 Image, plain or gzip' },
   initrd: { value: 'file', help: "the kernel's initial RAM disk" },
-  cmdline: { value: 'text', help: "the kernel's command line" },
+  cmdline: { value: 'text', help: "the kernel's command line (console=ttyS0 panic=-1)" },
   'no-acpi': { help: 'describe the machine by a device tree alone, without ACPI' },
   flat: { value: 'file', help: 'a flat arm64 binary instead of a kernel, loaded and entered at 0x80000000' },
   memory: { value: 'size', short: 'm', help: 'guest RAM: 512M, 2G, or a number of bytes (512M)' },
@@ -91,7 +91,7 @@ function toBoot({ kernel, initrd, cmdline, flat, ...values }: RunValues): VmOpti
     ...(initrd === undefined ? {} : { initrd }),
     ...(cmdline === undefined ? {} : { cmdline }),
     ...(values['no-acpi'] ? { acpi: false } : {}),
-  } as unknown as VmOptions['boot']
+  }
 }
 
 const UNITS: Readonly<Record<string, number>> = { '': 1, K: 2 ** 10, M: 2 ** 20, G: 2 ** 30, T: 2 ** 40 }

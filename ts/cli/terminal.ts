@@ -10,12 +10,14 @@ export class Terminal implements Disposable {
 
   constructor(input: ReadStream) {
     this.#input = input
+    // It has hung up, and nobody is left to see how it is. The signal that comes with it is what counts.
+    input.on('error', () => {})
   }
 
   /** Enters raw mode. */
   enter(): void {
     this.#raw = true
-    this.#set(true)
+    this.#input.setRawMode(true)
     process.on('exit', this.#leave).on('SIGTSTP', this.#suspend).on('SIGCONT', this.#continue)
   }
 
@@ -28,26 +30,18 @@ export class Terminal implements Disposable {
   readonly #leave = (): void => {
     if (!this.#raw) return
     this.#raw = false
-    this.#set(false)
+    this.#input.setRawMode(false)
   }
 
   readonly #suspend = (): void => {
-    this.#set(false)
+    this.#input.setRawMode(false)
     // Not SIGTSTP again: a process without a shell above it would not stop.
     process.kill(process.pid, 'SIGSTOP')
   }
 
   readonly #continue = (): void => {
     // Node believes that the terminal is as it left it. SIGSTOP asks nobody, and a shell may have changed it since.
-    this.#set(false)
-    this.#set(this.#raw)
-  }
-
-  #set(raw: boolean): void {
-    try {
-      this.#input.setRawMode(raw)
-    } catch {
-      // The terminal is gone, and nobody is left to see how it is.
-    }
+    this.#input.setRawMode(false)
+    this.#input.setRawMode(this.#raw)
   }
 }
