@@ -1,8 +1,9 @@
 import { execFileSync } from 'node:child_process'
-import { closeSync, constants, openSync, readFileSync } from 'node:fs'
+import { closeSync, constants, openSync } from 'node:fs'
 import test, { type ExecutionContext } from 'ava'
 import type { SimulatedStep } from 'seawall'
 import { ScriptedGuest } from './cli/child.ts'
+import { readLog, statesIn } from './cli/log.ts'
 import { PseudoTerminal, TerminalProgram } from './cli/pseudo-terminal.ts'
 
 const CTRL_A = '\x01'
@@ -25,13 +26,7 @@ async function start(t: ExecutionContext, steps: SimulatedStep[], env: Record<st
   await terminal.happens('mode changed')
   await terminal.shows(/^seawall: the guest is paused; Ctrl-a p lets it go on, Ctrl-a x ends it\r$/m)
   await terminal.shows(/^ready\r$/m)
-  return { terminal, states: () => statesIn(events) }
-}
-
-/** The states that a log of events tells of. */
-function statesIn(path: string): string[] {
-  const lines = readFileSync(path, 'utf8').trimEnd().split('\n')
-  return lines.map((line) => JSON.parse(line)).flatMap(({ to }) => (to === undefined ? [] : [to]))
+  return { terminal, states: () => statesIn(readLog(events)) }
 }
 
 const goOn = (terminal: PseudoTerminal) => terminal.type(`${CTRL_A}p`)
@@ -47,7 +42,6 @@ for (const [way, leave, end, steps, states] of [
   ['SIGTERM', (terminal) => terminal.kill('SIGTERM'), 'exit 143', [], [...PAUSED, ...CLOSED]],
   ['SIGHUP', (terminal) => terminal.kill('SIGHUP'), 'exit 129', [], [...PAUSED, ...CLOSED]],
   ['SIGQUIT', (terminal) => terminal.kill('SIGQUIT'), 'exit 131', [], [...PAUSED, ...CLOSED]],
-  ['process.exit()', (terminal) => terminal.kill('SIGUSR2'), 'exit 9', [], PAUSED],
 ] as [string, (terminal: PseudoTerminal) => void, string, SimulatedStep[], string[]][]) {
   test.serial(`the terminal is as it was, by ${way}`, async (t) => {
     const { terminal, states: seen } = await start(t, steps)
@@ -62,6 +56,12 @@ test.serial('the terminal is as it was, by an exception that nobody catches', as
   terminal.kill('SIGUSR2')
   t.deepEqual(await terminal.ends(), ['exit 1', 'left unchanged'])
   t.true(terminal.screen.includes('Error: thrown on purpose'), terminal.screen)
+})
+
+test.serial('the terminal is as it was, by process.exit()', async (t) => {
+  const { terminal } = await start(t, [], { SEAWALL_DEFECT: 'exit' })
+  terminal.kill('SIGUSR2')
+  t.deepEqual(await terminal.ends(), ['exit 9', 'left unchanged'])
 })
 
 test.serial(

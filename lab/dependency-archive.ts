@@ -6,14 +6,16 @@ import { fingerprintFiles } from './fingerprint.ts'
 
 /** Where the project lies in the lab. */
 export const PROJECT_IN_LAB = '/seawall'
+/** What the specs import. */
+const PACKAGES = ['ajv', 'ava']
 
 /** Makes the part of the initramfs that only a new package-lock.json changes: what the tests run on, from node_modules. */
 export async function makeDependencyArchive(cache: Cache, projectRoot: string): Promise<string> {
   const locks = ['package.json', 'package-lock.json'].map((name) => join(projectRoot, name))
-  const inputs = { locks: fingerprintFiles(projectRoot, locks), format: 1 }
+  const inputs = { locks: fingerprintFiles(projectRoot, locks), PACKAGES, format: 2 }
   const folder = await cache.artefact('dependency-archive', inputs, async (into) => {
     const archive = new CpioWriter(join(into, 'dependencies.cpio'))
-    for (const packageFolder of dependencyClosure(projectRoot, ['ava'])) {
+    for (const packageFolder of dependencyClosure(projectRoot, PACKAGES)) {
       const path = join(PROJECT_IN_LAB, relative(projectRoot, packageFolder))
       archive.tree(path, packageFolder, (name) => name === 'node_modules')
     }

@@ -38,7 +38,7 @@ interface Host extends Pick<LabCommand, 'cpu' | 'kernel' | 'qemu'> {
 
 /** The specs for a processor that has SCTLR2_EL1. */
 const isEaseSpec = (name: string): boolean => name.startsWith('ease.')
-const onlyHostSpecs = (name: string): boolean => name.startsWith('host.')
+const onlyHostSpecs = (name: string): boolean => /^(doctor|host)\./.test(name)
 const onlyQuarantineSpecs = (name: string): boolean =>
   /^(behaviours|device-access|lost-pages|quarantine|sigbus|sigbus-ao)\./.test(name)
 

@@ -27,8 +27,16 @@ export class Child {
   stderr = ''
   readonly #closed: Promise<unknown[]>
 
-  constructor(command: string, args: readonly string[], env: Record<string, string> = {}) {
-    this.process = spawn(command, args, { env: { ...process.env, ...env }, stdio: ['pipe', 'pipe', 'pipe'] })
+  constructor(
+    command: string,
+    args: readonly string[],
+    { env, user }: { env?: Record<string, string>; user?: number } = {},
+  ) {
+    this.process = spawn(command, args, {
+      env: { ...process.env, ...env },
+      stdio: ['pipe', 'pipe', 'pipe'],
+      ...(user === undefined ? {} : { uid: user, gid: user }),
+    })
     // One that has ended does not read its input.
     this.process.stdin.on('error', () => {})
     this.process.stderr.setEncoding('utf8').on('data', (text: string) => {
@@ -89,7 +97,7 @@ export class ScriptedGuest {
   }
 
   start(...more: string[]): Child {
-    return new Child(process.execPath, this.args(...more), this.env)
+    return new Child(process.execPath, this.args(...more), { env: this.env })
   }
 
   run(...more: string[]): Promise<Ended> {

@@ -62,14 +62,20 @@ export class PseudoTerminal {
     this.#process.stdin?.end()
   }
 
+  /** The command's process. */
+  get pid(): number {
+    return Number(this.reports.find((line) => line.startsWith('pid '))?.slice(4))
+  }
+
   /** Sends the command a signal. */
   kill(signal: NodeJS.Signals): void {
-    process.kill(Number(this.reports.find((line) => line.startsWith('pid '))?.slice(4)), signal)
+    process.kill(this.pid, signal)
   }
 
   /** Waits until the terminal shows something. */
-  shows(pattern: RegExp): Promise<void> {
-    return this.#until(() => pattern.test(this.screen), String(pattern))
+  shows(what: RegExp | string): Promise<void> {
+    const is = () => (typeof what === 'string' ? this.screen.includes(what) : what.test(this.screen))
+    return this.#until(is, String(what))
   }
 
   /** Waits until something has happened once more. */
