@@ -72,7 +72,7 @@ test('a host on which there is nothing to do passes every check', (t) => {
       'huge-pages',
     ].map((id) => [id, 'ok', null]),
   )
-  t.is(checks.at(-1)?.found, '3 of 4 of 2M are free, 0 of 0 of 1G are free')
+  t.is(checks.at(-1)?.found, '2M: 3 free of 4, 1G: 0 free of 0')
 })
 
 for (const [what, facts, id, status, found, change] of [

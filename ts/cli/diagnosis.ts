@@ -239,10 +239,14 @@ function shmem({ shmemEnabled }: HostFacts): Check {
 
 function hugePages({ hugePages }: HostFacts): Check[] {
   const why = 'only --hugetlb and the option hugetlb need them'
-  const ours = hugePages.filter(({ kib }) => kib === 2 ** 11 || kib === 2 ** 20)
-  const found = ours.map(
-    ({ kib, total, free }) => `${free} of ${total} of ${kib === 2 ** 11 ? '2M' : '1G'} are free`,
-  )
+  const sizes = [
+    ['2M', 2 ** 11],
+    ['1G', 2 ** 20],
+  ] as const
+  const found = sizes.flatMap(([name, size]) => {
+    const pages = hugePages.find(({ kib }) => kib === size)
+    return pages === undefined ? [] : [`${name}: ${pages.free} free of ${pages.total}`]
+  })
   return found.length === 0 ? [] : [check('huge-pages', 'ok', found.join(', '), why)]
 }
 
