@@ -11,9 +11,6 @@ import { SignalTrap } from './signal-trap.ts'
 import { Terminal } from './terminal.ts'
 import { exitWords, failureWords, statsWords } from './words.ts'
 
-/** Longer than any timer runs: what keeps the process alive is that the timer exists. */
-const KEEP_ALIVE_MS = 2 ** 30
-
 /** A guest's run from its first instruction to its end, with the process's streams, its terminal and its signals. */
 export class Session {
   readonly #vm: Vm
@@ -32,8 +29,6 @@ export class Session {
   /** Runs the guest to its end and closes the VM. Answers the exit code. */
   async run(log: EventLog | null): Promise<number> {
     const vm = this.#vm
-    // A paused VM holds nothing open, and waits for somebody all the same.
-    const hold = setInterval(() => {}, KEEP_ALIVE_MS)
     const trap = new SignalTrap(
       () => this.#stop(),
       () => this.#terminal?.[Symbol.dispose](),
@@ -53,7 +48,6 @@ export class Session {
       await Promise.all(told)
       this.#terminal?.[Symbol.dispose]()
       trap[Symbol.dispose]()
-      clearInterval(hold)
     }
     return this.#conclude(...ending, (await vm.close()).unretiredHostPages, trap.received)
   }
