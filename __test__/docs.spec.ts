@@ -3,6 +3,9 @@ import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { Ajv2020 } from 'ajv/dist/2020.js'
 import test from 'ava'
+import { diagnose } from '#cli/diagnosis'
+import { run } from '#cli/run'
+import { RUN_OPTIONS } from '#cli/run-options'
 import { examples } from './event-examples.ts'
 import { typeShape } from './event-shapes.ts'
 
@@ -73,6 +76,70 @@ test('docs/errors.md has a section and a row for every code', (t) => {
     t.regex(found.get(code) ?? '', /- \*\*Means\*\*: .*- \*\*Do\*\*: /s, `${code} has no section`)
     t.true(read('docs/errors.md').includes(`| [\`${code}\`](#${code.toLowerCase()})`), `${code} has no row`)
   }
+})
+
+/** The cells of a page's tables whose row begins with a word in backquotes, by that word. */
+function rows(path: string): Map<string, string[]> {
+  const found = [...read(path).matchAll(/^\| `([^`]+)`[^|]*\|(.*)\|$/gm)]
+  return new Map(
+    found.map(([, word = '', cells = '']) => [word, cells.split('|').map((cell) => cell.trim())]),
+  )
+}
+
+test('docs/cli.md has a row for every option of seawall run, with its default', (t) => {
+  const found = rows('docs/cli.md')
+  for (const [name, option] of Object.entries<{ value?: string; help: string }>(RUN_OPTIONS)) {
+    const value = option.value === undefined ? '' : ` <${option.value.replaceAll('|', '\\|')}>`
+    const cells = found.get(`--${name}${value}`)
+    t.true(cells !== undefined, `--${name}${value}`)
+    const [, fallback] = /\(([^)]+)\)(?:$|;)/m.exec(option.help) ?? []
+    if (fallback !== undefined) t.is(cells?.[0], `\`${fallback}\``, name)
+  }
+})
+
+test('docs/cli.md says what every exit code of seawall run means, as its help does', (t) => {
+  const found = rows('docs/cli.md')
+  for (const [code, meaning] of run.exitCodes ?? []) t.is(found.get(code)?.[0]?.replaceAll('`', ''), meaning)
+})
+
+test('docs/cli.md has a row for every check of the doctor', (t) => {
+  const capabilities = {
+    armSeaToUser: false,
+    ras: false,
+    injectExtDabt: false,
+    nisvToUser: false,
+    userfaultfd: false,
+    hwpoison: false,
+  }
+  const checks = diagnose({
+    platform: 'linux',
+    arch: 'arm64',
+    kernel: '0',
+    support: { status: 'unsupported', reasons: [], kernel: '0', capabilities },
+    kvm: { open: 'ok', group: null },
+    capabilities: 0n,
+    seccomp: true,
+    lockedMemory: 0,
+    swaps: ['/swap'],
+    shmemEnabled: 'always',
+    hugePages: [{ kib: 2048, total: 0, free: 0 }],
+    vm: {
+      compact_unevictable_allowed: 1,
+      max_map_count: 0,
+      memory_failure_early_kill: 1,
+      memory_failure_recovery: 0,
+      unprivileged_userfaultfd: 0,
+    },
+  })
+  const found = rows('docs/cli.md')
+  for (const { id } of checks) t.true(found.get(id) !== undefined, id)
+  // On the worst of hosts whose device can be opened, all but these have something to say.
+  const wrong = checks.filter(({ status }) => status !== 'ok')
+  t.deepEqual(
+    checks.filter(({ status }) => status === 'ok').map(({ id }) => id),
+    ['addon', 'platform', 'kvm', 'huge-pages'],
+  )
+  for (const { id, status } of wrong) t.is(found.get(id)?.[1], `\`${status}\``, id)
 })
 
 const shape = typeShape(join(root, 'dist', 'events.d.ts'), 'VmEvent')

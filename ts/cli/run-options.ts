@@ -8,7 +8,6 @@ export const RUN_OPTIONS = {
   kernel: { value: 'file', help: 'Linux to boot: an arm64 Image, plain or gzip' },
   initrd: { value: 'file', help: "the kernel's initial RAM disk" },
   cmdline: { value: 'text', help: "the kernel's command line (console=ttyS0 panic=-1)" },
-  'no-acpi': { help: 'describe the machine by a device tree alone, without ACPI' },
   flat: { value: 'file', help: 'a flat arm64 binary instead of a kernel, loaded and entered at 0x80000000' },
   memory: { value: 'size', short: 'm', help: 'guest RAM: 512M, 2G, or a number of bytes (512M)' },
   vcpus: { value: 'number', help: 'vCPUs, 1 to 512 (1)' },
@@ -20,7 +19,7 @@ export const RUN_OPTIONS = {
   },
   threshold: {
     value: 'n[:action]',
-    help: 'pause, stop or report from the n-th lost page on: 4, 4:pause (stop)',
+    help: 'stop with the n-th lost page; 4:pause and 4:report do that instead',
   },
   'on-reset': { value: 'exit|restart', help: 'what a reset of the guest does (exit)' },
   events: {
@@ -71,14 +70,9 @@ export function toRunOptions(values: RunValues): RunOptions {
   }
 }
 
-function toBoot({ kernel, initrd, cmdline, flat, ...values }: RunValues): VmOptions['boot'] {
+function toBoot({ kernel, initrd, cmdline, flat }: RunValues): VmOptions['boot'] {
   if (flat !== undefined) {
-    const others = {
-      '--kernel': kernel,
-      '--initrd': initrd,
-      '--cmdline': cmdline,
-      '--no-acpi': values['no-acpi'],
-    }
+    const others = { '--kernel': kernel, '--initrd': initrd, '--cmdline': cmdline }
     for (const [name, value] of Object.entries(others)) {
       if (value !== undefined) throw invalidOption('--kernel', name, '--flat')
     }
@@ -90,7 +84,6 @@ function toBoot({ kernel, initrd, cmdline, flat, ...values }: RunValues): VmOpti
     kernel,
     ...(initrd === undefined ? {} : { initrd }),
     ...(cmdline === undefined ? {} : { cmdline }),
-    ...(values['no-acpi'] ? { acpi: false } : {}),
   }
 }
 
