@@ -120,16 +120,23 @@ static void watch_children(void)
 	}
 }
 
+/* Reads a file of /proc; empty where it is not there. */
+static void read_file(const char *path, char *text, size_t size)
+{
+	int file = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t length = file < 0 ? 0 : read(file, text, size - 1);
+
+	close(file);
+	text[length < 0 ? 0 : length] = '\0';
+}
+
 static void report_memory(void)
 {
 	static const char *const fields[] = { "MemTotal", "MemFree", "HardwareCorrupted" };
 	unsigned long kib[] = { 0, 0, 0 };
 	char text[4096], pattern[32];
-	int file = open("/proc/meminfo", O_RDONLY | O_CLOEXEC);
-	ssize_t length = read(file, text, sizeof(text) - 1);
 
-	close(file);
-	text[length < 0 ? 0 : length] = '\0';
+	read_file("/proc/meminfo", text, sizeof(text));
 	for (size_t index = 0; index < 3; index++) {
 		const char *found = strstr(text, fields[index]);
 		snprintf(pattern, sizeof(pattern), "%s: %%lu", fields[index]);
@@ -137,6 +144,22 @@ static void report_memory(void)
 			sscanf(found, pattern, &kib[index]);
 	}
 	report("memory total_kib=%lu free_kib=%lu corrupted_kib=%lu", kib[0], kib[1], kib[2]);
+}
+
+/* What a process does: its state (R, S, D, Z, …) and the kernel's function that it waits in. */
+static void report_process(const char *pid)
+{
+	char path[64], stat[256], function[64], state = '-';
+
+	snprintf(path, sizeof(path), "/proc/%.16s/stat", pid);
+	read_file(path, stat, sizeof(stat));
+	/* The name is in parentheses, and may hold some itself. */
+	const char *name_end = strrchr(stat, ')');
+	if (name_end != NULL)
+		state = name_end[2];
+	snprintf(path, sizeof(path), "/proc/%.16s/wchan", pid);
+	read_file(path, function, sizeof(function));
+	report("process pid=%.16s state=%c function=%s", pid, state, function[0] == '\0' ? "0" : function);
 }
 
 static void end_guest(int how)
@@ -176,6 +199,8 @@ static void obey(char *line)
 		report("bystander pid=%d count=%" PRIu64, bystander.pid, atomic_load(counter));
 	} else if (strcmp(command, "memory") == 0) {
 		report_memory();
+	} else if (strcmp(command, "process") == 0) {
+		report_process(argument);
 	} else if (strcmp(command, "victim") == 0) {
 		start_victim(argument);
 	} else if (strcmp(command, "go") == 0) {

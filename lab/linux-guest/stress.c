@@ -23,7 +23,7 @@
 /* What a pass leaves to everybody else, in KiB: less, and the kernel looks for a process to kill. */
 #define SPARE_KIB (16 * 1024)
 /* How long a process may take, in seconds, on an emulated and busy machine. */
-#define FORK_LIMIT 20
+#define FORK_LIMIT 10
 #define PASS_LIMIT 60
 
 /* The processes so far, by how they ended. */

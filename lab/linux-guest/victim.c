@@ -71,7 +71,7 @@ int main(int argc, char **argv)
 		report("refused program=victim expected=load|fetch|write received=%s", use);
 		return 2;
 	}
-	if (copy && (file = open("/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600)) < 0)
+	if (copy && (file = open("/tmp/victim", O_CREAT | O_RDWR | O_CLOEXEC, 0600)) < 0)
 		fail("open");
 	char *page = make_page(fetch);
 	report("victim state=ready use=%s pid=%d gva=%#" PRIxPTR " gpa=%#" PRIx64, use, getpid(), (uintptr_t)page,

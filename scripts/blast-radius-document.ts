@@ -1,0 +1,36 @@
+import { renderRow, renderTables } from './blast-radius-page.ts'
+import { type Experiment, VCPUS, WORK } from './blast-radius-recording.ts'
+import { GUEST_MEMORY_MIB } from './linux-guest.ts'
+
+/** Writes docs/blast-radius.md. What is in it of the outcome comes from the recording alone. */
+export function renderDocument({ kernel, rows }: Experiment, qemu: string): string {
+  const guests = [...new Set(rows.flatMap((row) => ('error' in row ? [] : [row.release])))]
+  return `# The blast radius of a lost page
+
+This page is written by \`npm run blast-radius -- --all\`, and all that it says of outcomes was seen in that run.
+
+- Host: Linux ${kernel} on arm64, in [the lab](lab.md), emulated by QEMU ${qemu}
+- Guest: Linux ${guests.join(', ')}, ${GUEST_MEMORY_MIB} MiB, ${VCPUS} vCPUs, booted by Seawall; its programs are in \`lab/linux-guest\`
+
+## The experiment
+
+1. The guest boots. A **bystander** counts. A **victim** has a page, says where it lies in guest memory, and waits.
+2. The page goes bad: the injector makes KVM see a synchronous external abort at the next access. With Seawall the rule
+   serves one access, because afterwards the page is in quarantine and the bad memory out of reach; with KVM alone the
+   memory stays bad for every access. KVM alone is the same monitor with \`capabilities: { armSeaToUser: false }\`.
+3. The victim uses the page: **load** is a load in user mode, **fetch** runs code in the page, **write** passes the page to
+   \`write(2)\`, so that the guest's kernel reads it.
+4. Who is still there is asked: the victim's parent, the bystander, the guest's first process.
+5. The guest works: ${WORK.forks} programs are started, then ${WORK.passes} processes write to all free memory but 16 MiB. The page of a dead
+   process goes back to the guest's allocator, which gives it away again.
+6. The same is asked again.
+
+A process *hangs* where its parent has waited ten seconds for its end.
+
+## What was seen
+
+${renderTables(rows).replace(/^(When .*)$/gm, '**$1**')}
+## Row by row
+
+${rows.map(renderRow).join('\n')}`
+}

@@ -1,0 +1,185 @@
+import { execFile } from 'node:child_process'
+import { closeSync, openSync, writeSync } from 'node:fs'
+import { promisify } from 'node:util'
+import type { MemoryFailureEvent } from 'seawall'
+import {
+  type Failure,
+  type Fields,
+  type Half,
+  IN_SHORT,
+  type ObservedRow,
+  type Row,
+  VCPUS,
+  WORK,
+  type Work,
+} from './blast-radius-recording.ts'
+import { LinuxGuest, said } from './linux-guest.ts'
+
+/** Limits in milliseconds, for an emulated machine that is busy with other things too. */
+const LIMIT = { row: 400_000, boot: 180_000, answer: 30_000, use: 30_000, work: 240_000 }
+
+/**
+ * Boots a guest, lets a process of it lose a page, and says what was seen; `halves: 1` leaves out what happens when the guest
+ * then works on.
+ *
+ * @throws Error where the guest never came to lose a page, or the time for a row was over.
+ */
+export async function observe(row: Row, { halves = 2 }: { halves?: 1 | 2 } = {}): Promise<ObservedRow> {
+  const began = performance.now()
+  await using guest = await LinuxGuest.start({
+    name: row.id,
+    vcpus: VCPUS,
+    capabilities: { armSeaToUser: row.armSeaToUser },
+  })
+  let isTooLate = false
+  const limit = setTimeout(() => {
+    isTooLate = true
+    void guest.end()
+  }, LIMIT.row)
+  const injector = openSync('/dev/sea-inject', 'r+')
+  try {
+    const { from, ...seen } = await use(guest, row, injector)
+    const first = await look(guest)
+    const inFirst = guest.failures.length
+    const second = halves === 1 || guest.over ? null : { ...(await work(guest)), ...(await look(guest)) }
+    const exit = guest.over ? await guest.ended : null
+    if (isTooLate) throw new Error(complaint(`row ${row.id} to end within ${LIMIT.row / 1000} s`, guest))
+    return {
+      id: row.id,
+      ...seen,
+      first,
+      second,
+      exit: exit && {
+        reason: exit.reason,
+        error: exit.error === undefined ? null : `${exit.error.code}: ${exit.error.message}`,
+      },
+      failures: guest.failures.map((failure, index) => inShort(failure, index < inFirst ? 1 : 2)),
+      pages: guest.vm.poisonedPages(),
+      kernelLog: guest.lines.slice(from).filter((line) => !line.includes('seawall: ')),
+      seconds: (performance.now() - began) / 1000,
+    }
+  } finally {
+    clearTimeout(limit)
+    closeSync(injector)
+  }
+}
+
+/** Makes the victim's page bad, and lets the victim use it. */
+async function use(
+  guest: LinuxGuest,
+  row: Row,
+  injector: number,
+): Promise<Pick<ObservedRow, 'release' | 'victim'> & { from: number }> {
+  const ready = need(await guest.hear(said('ready'), LIMIT.boot), 'a guest that has booted', guest)
+  guest.say(`victim ${row.use}`)
+  const waiting = await guest.hear(said('victim', { state: 'ready' }), LIMIT.answer)
+  const { fields } = need(waiting, 'a victim that waits', guest)
+  const [gva, gpa] = [BigInt(fields['gva'] ?? 0), BigInt(fields['gpa'] ?? 0)]
+  writeSync(injector, `arm id=1 tgid=${process.pid} ${rule(row, gpa)}\n`)
+  await zap(gpa)
+  const from = guest.lines.length
+  guest.say('go')
+  const end = await guest.hear(said('ended', { program: 'victim' }), LIMIT.use)
+  const signal = await guest.hear(said('signal', { program: 'victim' }), 0)
+  const survived = await guest.hear(said('victim', { state: 'survived' }), 0)
+  return {
+    from,
+    release: ready.fields['release'] ?? '',
+    victim: {
+      gva,
+      gpa,
+      signal: signal && {
+        number: Number(signal.fields['number']),
+        code: Number(signal.fields['code']),
+        address: BigInt(signal.fields['address'] ?? 0),
+      },
+      survived:
+        survived &&
+        (survived.fields['value'] ?? `${survived.fields['written']}, ${survived.fields['errno']}`),
+      end: end && { exit: Number(end.fields['exit']), signal: Number(end.fields['signal']) },
+      process: end === null && !guest.over ? await whereabouts(guest, fields['pid'] ?? '') : null,
+    },
+  }
+}
+
+/**
+ * The injector's rule for a page. Where Seawall takes the page away the guest does not reach the bad memory a second time,
+ * so the rule is used up by the first access; without Seawall the memory stays bad for every access.
+ */
+function rule({ armSeaToUser }: Row, gpa: bigint): string {
+  const range = `start=0x${gpa.toString(16)} end=0x${(gpa + 4096n).toString(16)}`
+  return `${range} fsc=0x10 set=0 fnv=0 ea=1 count=${armSeaToUser ? 1 : 0}`
+}
+
+/** Takes a page out of stage 2, for the next access to fault. */
+async function zap(gpa: bigint): Promise<void> {
+  const offset = gpa - 0x8000_0000n
+  await promisify(execFile)('zap', [String(process.pid), `0x${offset.toString(16)}`])
+}
+
+async function look(guest: LinuxGuest): Promise<Half> {
+  guest.say('ping')
+  const answers = (await guest.hear(said('pong'), LIMIT.answer)) !== null
+  return { answers, bystander: answers ? await watchBystander(guest) : null }
+}
+
+async function watchBystander(guest: LinuxGuest): Promise<Half['bystander']> {
+  const before = await count(guest)
+  const deadline = performance.now() + LIMIT.answer
+  let after = before
+  while (after !== null && after === before && performance.now() < deadline) after = await count(guest)
+  return before === null || after === null ? null : { before, after }
+}
+
+async function count(guest: LinuxGuest): Promise<number | null> {
+  guest.say('bystander')
+  const answer = await guest.hear(said('bystander'), LIMIT.answer)
+  return answer === null ? null : Number(answer.fields['count'])
+}
+
+/** Has the guest do the fixed amount of work. */
+async function work(guest: LinuxGuest): Promise<Work> {
+  const isDone = said('stress', { state: 'done' })
+  const isDead = said('ended', { program: 'stress' })
+  guest.say(`stress ${WORK.forks} ${WORK.passes}`)
+  const end = await guest.hear((report) => isDone(report) || isDead(report), LIMIT.work)
+  const lost: Fields[] = end !== null && isDead(end) ? [end.fields] : []
+  for (const state of ['lost', 'stuck']) {
+    const isLost = said('stress', { state })
+    for (let one = await guest.hear(isLost, 0); one !== null; one = await guest.hear(isLost, 0)) {
+      const at = state === 'stuck' ? await whereabouts(guest, one.fields['pid'] ?? '') : null
+      lost.push({ ...one.fields, ...at })
+    }
+  }
+  const number = (name: string): number => Number(end?.fields[name])
+  return {
+    processes: WORK.forks + WORK.passes,
+    work:
+      end === null || !isDone(end)
+        ? null
+        : { well: number('well'), badly: number('badly'), never: number('never'), kib: number('kib') },
+    lost,
+  }
+}
+
+/** What a process of the guest does. */
+async function whereabouts(guest: LinuxGuest, pid: string): Promise<Fields | null> {
+  guest.say(`process ${pid}`)
+  const answer = await guest.hear(said('process', { pid }), LIMIT.answer)
+  return answer && { task: answer.fields['state'] ?? '', function: answer.fields['function'] ?? '' }
+}
+
+function inShort(event: MemoryFailureEvent, half: 1 | 2): Failure {
+  const fields = Object.fromEntries(IN_SHORT.map((name) => [name, event[name]]))
+  return { half, ...(fields as Omit<Failure, 'half'>) }
+}
+
+function need<T>(value: T | null, what: string, guest: LinuxGuest): T {
+  if (value === null) throw new Error(complaint(what, guest))
+  return value
+}
+
+function complaint(expected: string, guest: LinuxGuest): string {
+  const last = guest.lines.slice(-5).join('\n') || '(nothing)'
+  return `Expected ${expected} but the guest ${guest.over ? 'has ended' : 'is silent'}; it had said last:\n${last}`
+}

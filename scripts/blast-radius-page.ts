@@ -1,0 +1,146 @@
+import { constants } from 'node:os'
+import type { Failure, Half, ObservedRow, RowRecording, Work } from './blast-radius-recording.ts'
+import { ROWS } from './blast-radius-recording.ts'
+import { hex } from './demo-recording.ts'
+import { type Complaint, complaints } from './guest-complaints.ts'
+
+/** Of SIGBUS, by number: include/uapi/asm-generic/siginfo.h. */
+const BUS_CODES = ['', 'BUS_ADRALN', 'BUS_ADRERR', 'BUS_OBJERR', 'BUS_MCEERR_AR', 'BUS_MCEERR_AO']
+const NOTHING = '-'
+
+/** The two tables, as Markdown: what was seen when the page was lost, and when the guest then worked on. */
+export function renderTables(rows: readonly RowRecording[]): string {
+  return [
+    'When the page is lost',
+    '',
+    ...table(
+      ['', 'Victim', 'Bystander', 'Guest'],
+      rows.map((row) =>
+        'error' in row
+          ? [title(row.id), 'not observed', '', '']
+          : [title(row.id), victim(row), bystander(row.first), guest(row, row.first)],
+      ),
+    ),
+    '',
+    'When the guest then forks, executes and allocates',
+    '',
+    ...table(
+      ['', 'Further memory errors', 'Processes', 'Bystander', 'Guest'],
+      rows.map((row) => [title(row.id), ...secondHalf(row)]),
+    ),
+    '',
+  ].join('\n')
+}
+
+/** A row in full, as Markdown. */
+export function renderRow(row: RowRecording): string {
+  if ('error' in row) return [`### ${title(row.id)}`, '', `Not observed: ${row.error}`, ''].join('\n')
+  const { failures, kernelLog, second, exit } = row
+  const said = complaints(kernelLog).map(complaint)
+  return [
+    `### ${title(row.id)}`,
+    '',
+    ...list('Events', failures.map(failure)),
+    ...list("The guest's kernel said", said),
+    ...list('Processes that were lost', second?.lost.map(fields) ?? []),
+    `The guest ${exit === null ? 'ran on' : `ended: ${exit.error ?? exit.reason}`}.`,
+    '',
+  ].join('\n')
+}
+
+function title(id: string): string {
+  const row = ROWS.find((one) => one.id === id)
+  return row === undefined ? id : `${row.armSeaToUser ? 'Seawall' : 'KVM alone'}, ${row.use}`
+}
+
+function victim({ victim: { signal, end, survived, process }, first }: ObservedRow): string {
+  if (end === null) {
+    if (process !== null) return `hangs in ${process['function']}`
+    return first.answers ? 'no end seen' : NOTHING
+  }
+  if (end.signal === 0) return survived === null ? `exit code ${end.exit}` : `lives: ${survived}`
+  const code = signal !== null && signal.number === end.signal ? `, ${busCode(signal)}` : ''
+  return `${signalName(end.signal)}${code}`
+}
+
+function busCode({ number, code }: { readonly number: number; readonly code: number }): string {
+  const name = number === constants.signals.SIGBUS ? BUS_CODES[code] : undefined
+  return name ?? `si_code ${code}`
+}
+
+function signalName(number: number): string {
+  const found = Object.entries(constants.signals).find(([, value]) => value === number)
+  return found?.[0] ?? `signal ${number}`
+}
+
+function bystander({ bystander: counts }: Half): string {
+  if (counts === null) return NOTHING
+  return counts.after > counts.before ? 'counts on' : `stands at ${counts.after}`
+}
+
+function guest({ exit, kernelLog }: ObservedRow, half: Half): string {
+  if (half.answers) return 'answers'
+  const panic = complaints(kernelLog).find(({ text }) => text.startsWith('Kernel panic'))
+  if (panic !== undefined) return panic.text.replace('Kernel panic - not syncing', 'panic')
+  return exit === null ? 'silent' : `ended: ${exit.error ?? exit.reason}`
+}
+
+function secondHalf(row: RowRecording): string[] {
+  if ('error' in row || row.second === null) return [NOTHING, NOTHING, NOTHING, NOTHING]
+  const { second, failures } = row
+  const further = failures.filter(({ half }) => half === 2)
+  return [consumers(further), processes(second), bystander(second), guest(row, second)]
+}
+
+function consumers(failures: readonly Failure[]): string {
+  const count = (mode: 'user' | 'kernel'): number =>
+    failures.filter(({ consumer }) => consumer?.mode === mode).length
+  if (failures.length === 0) return 'none'
+  return (['kernel', 'user'] as const)
+    .filter((mode) => count(mode) > 0)
+    .map((mode) => `${count(mode)} in ${mode} mode`)
+    .join(', ')
+}
+
+function processes({ work, processes: all, lost }: Work): string {
+  if (work === null) return `not done, ${lost.length} lost`
+  const { well, badly, never } = work
+  const others = [badly > 0 ? `, ${badly} killed` : '', never > 0 ? `, ${never} hangs` : ''].join('')
+  return `${well} of ${all} ended well${others}`
+}
+
+function failure(one: Failure): string {
+  const { half, source, consumer, action, gpa, abort, injection, deferral, notified } = one
+  const at = consumer === null ? '' : `, ${consumer.mode} mode, pc ${hex(consumer.pc)}`
+  const syndrome = abort === null ? '' : `, esr ${hex(abort.esr)}`
+  const told = notified === null ? '' : `, told by ${notified.source}`
+  const put =
+    deferral === null ? '' : `, deferred ${deferral.retries} times in ${deferral.ms} ms: ${deferral.outcome}`
+  const did = injection === null ? '' : ` (${injection.method}, ESR_EL1 ${hex(injection.esr)})`
+  return `${half === 1 ? 'first' : 'second'} half: ${source}, page ${hex(gpa)}${at}${syndrome}: ${action}${did}${told}${put}`
+}
+
+function complaint({ text, process, place }: Complaint): string {
+  const who = process === null ? '' : `, in ${process}`
+  return `${text}${who}${place === null ? '' : `, at ${place}`}`
+}
+
+function fields(one: Readonly<Record<string, string>>): string {
+  return Object.entries(one)
+    .map(([key, value]) => `${key} ${value}`)
+    .join(', ')
+}
+
+function list(heading: string, items: readonly string[]): string[] {
+  if (items.length === 0) return []
+  return [`${heading}:`, '', ...items.map((item) => `- ${item}`), '']
+}
+
+function table(head: readonly string[], rows: readonly (readonly string[])[]): string[] {
+  const widths = head.map((name, column) =>
+    Math.max(3, name.length, ...rows.map((row) => row[column]?.length ?? 0)),
+  )
+  const line = (cells: readonly string[]): string =>
+    `| ${cells.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join(' | ')} |`
+  return [line(head), line(widths.map((width) => '-'.repeat(width))), ...rows.map(line)]
+}
