@@ -1,6 +1,5 @@
 import { renderRow, renderTables } from './blast-radius-page.ts'
-import { type Experiment, VCPUS, WORK } from './blast-radius-recording.ts'
-import { GUEST_MEMORY_MIB } from './linux-guest.ts'
+import { type Experiment, GUEST_MEMORY_MIB, VCPUS, WORK } from './blast-radius-recording.ts'
 
 /** Writes docs/blast-radius.md. What is in it of the outcome comes from the recording alone. */
 export function renderDocument({ kernel, rows }: Experiment, qemu: string): string {

@@ -4,7 +4,7 @@ import { promisify } from 'node:util'
 import type { MemoryFailureEvent } from 'seawall'
 import {
   type Failure,
-  type Fields,
+  GUEST_MEMORY_MIB,
   type Half,
   IN_SHORT,
   type ObservedRow,
@@ -13,7 +13,7 @@ import {
   WORK,
   type Work,
 } from './blast-radius-recording.ts'
-import { LinuxGuest, said } from './linux-guest.ts'
+import { type Fields, LinuxGuest, said } from './linux-guest.ts'
 
 /** Limits in milliseconds, for an emulated machine that is busy with other things too. */
 const LIMIT = { row: 400_000, boot: 180_000, answer: 30_000, use: 30_000, work: 240_000 }
@@ -26,24 +26,25 @@ const LIMIT = { row: 400_000, boot: 180_000, answer: 30_000, use: 30_000, work: 
  */
 export async function observe(row: Row, { halves = 2 }: { halves?: 1 | 2 } = {}): Promise<ObservedRow> {
   const began = performance.now()
-  await using guest = await LinuxGuest.start({
+  await using guest = await LinuxGuest.create({
     name: row.id,
+    memory: GUEST_MEMORY_MIB * 2 ** 20,
     vcpus: VCPUS,
     capabilities: { armSeaToUser: row.armSeaToUser },
   })
   let isTooLate = false
   const limit = setTimeout(() => {
     isTooLate = true
-    void guest.end()
+    void guest.vm.close()
   }, LIMIT.row)
   const injector = openSync('/dev/sea-inject', 'r+')
   try {
     const { from, ...seen } = await use(guest, row, injector)
     const first = await look(guest)
     const inFirst = guest.failures.length
-    const second = halves === 1 || guest.over ? null : { ...(await work(guest)), ...(await look(guest)) }
-    const exit = guest.over ? await guest.ended : null
-    if (isTooLate) throw new Error(complaint(`row ${row.id} to end within ${LIMIT.row / 1000} s`, guest))
+    const second = halves === 1 || guest.hasEnded ? null : { ...(await work(guest)), ...(await look(guest)) }
+    const exit = guest.hasEnded ? await guest.finish() : null
+    if (isTooLate) throw new Error(complaint('a guest that goes on', guest))
     return {
       id: row.id,
       ...seen,
@@ -55,9 +56,13 @@ export async function observe(row: Row, { halves = 2 }: { halves?: 1 | 2 } = {})
       },
       failures: guest.failures.map((failure, index) => inShort(failure, index < inFirst ? 1 : 2)),
       pages: guest.vm.poisonedPages(),
-      kernelLog: guest.lines.slice(from).filter((line) => !line.includes('seawall: ')),
+      kernelLog: kernelLines(guest.console.slice(from)),
       seconds: (performance.now() - began) / 1000,
     }
+  } catch (cause) {
+    if (!isTooLate) throw cause
+    const reason = cause instanceof Error ? cause.message : cause
+    throw new Error(`Expected row ${row.id} to end within ${LIMIT.row / 1000} s: ${reason}`, { cause })
   } finally {
     clearTimeout(limit)
     closeSync(injector)
@@ -70,15 +75,16 @@ async function use(
   row: Row,
   injector: number,
 ): Promise<Pick<ObservedRow, 'release' | 'victim'> & { from: number }> {
+  await guest.vm.start()
   const ready = need(await guest.hear(said('ready'), LIMIT.boot), 'a guest that has booted', guest)
-  guest.say(`victim ${row.use}`)
+  guest.send(`victim ${row.use}`)
   const waiting = await guest.hear(said('victim', { state: 'ready' }), LIMIT.answer)
   const { fields } = need(waiting, 'a victim that waits', guest)
   const [gva, gpa] = [BigInt(fields['gva'] ?? 0), BigInt(fields['gpa'] ?? 0)]
   writeSync(injector, `arm id=1 tgid=${process.pid} ${rule(row, gpa)}\n`)
   await zap(gpa)
-  const from = guest.lines.length
-  guest.say('go')
+  const from = guest.console.length
+  guest.send('go')
   const end = await guest.hear(said('ended', { program: 'victim' }), LIMIT.use)
   const signal = await guest.hear(said('signal', { program: 'victim' }), 0)
   const survived = await guest.hear(said('victim', { state: 'survived' }), 0)
@@ -97,7 +103,7 @@ async function use(
         survived &&
         (survived.fields['value'] ?? `${survived.fields['written']}, ${survived.fields['errno']}`),
       end: end && { exit: Number(end.fields['exit']), signal: Number(end.fields['signal']) },
-      process: end === null && !guest.over ? await whereabouts(guest, fields['pid'] ?? '') : null,
+      process: end === null && !guest.hasEnded ? await whereabouts(guest, fields['pid'] ?? '') : null,
     },
   }
 }
@@ -118,7 +124,7 @@ async function zap(gpa: bigint): Promise<void> {
 }
 
 async function look(guest: LinuxGuest): Promise<Half> {
-  guest.say('ping')
+  guest.send('ping')
   const answers = (await guest.hear(said('pong'), LIMIT.answer)) !== null
   return { answers, bystander: answers ? await watchBystander(guest) : null }
 }
@@ -132,7 +138,7 @@ async function watchBystander(guest: LinuxGuest): Promise<Half['bystander']> {
 }
 
 async function count(guest: LinuxGuest): Promise<number | null> {
-  guest.say('bystander')
+  guest.send('bystander')
   const answer = await guest.hear(said('bystander'), LIMIT.answer)
   return answer === null ? null : Number(answer.fields['count'])
 }
@@ -141,7 +147,7 @@ async function count(guest: LinuxGuest): Promise<number | null> {
 async function work(guest: LinuxGuest): Promise<Work> {
   const isDone = said('stress', { state: 'done' })
   const isDead = said('ended', { program: 'stress' })
-  guest.say(`stress ${WORK.forks} ${WORK.passes}`)
+  guest.send(`stress ${WORK.forks} ${WORK.passes}`)
   const end = await guest.hear((report) => isDone(report) || isDead(report), LIMIT.work)
   const lost: Fields[] = end !== null && isDead(end) ? [end.fields] : []
   for (const state of ['lost', 'stuck']) {
@@ -164,9 +170,13 @@ async function work(guest: LinuxGuest): Promise<Work> {
 
 /** What a process of the guest does. */
 async function whereabouts(guest: LinuxGuest, pid: string): Promise<Fields | null> {
-  guest.say(`process ${pid}`)
+  guest.send(`process ${pid}`)
   const answer = await guest.hear(said('process', { pid }), LIMIT.answer)
   return answer && { task: answer.fields['state'] ?? '', function: answer.fields['function'] ?? '' }
+}
+
+function kernelLines(console: string): string[] {
+  return console.split(/\r?\n/).filter((line) => line !== '' && !line.includes('seawall: '))
 }
 
 function inShort(event: MemoryFailureEvent, half: 1 | 2): Failure {
@@ -180,6 +190,6 @@ function need<T>(value: T | null, what: string, guest: LinuxGuest): T {
 }
 
 function complaint(expected: string, guest: LinuxGuest): string {
-  const last = guest.lines.slice(-5).join('\n') || '(nothing)'
-  return `Expected ${expected} but the guest ${guest.over ? 'has ended' : 'is silent'}; it had said last:\n${last}`
+  const last = guest.console.trimEnd().split(/\r?\n/).slice(-5).join('\n') || '(nothing)'
+  return `Expected ${expected} but the guest ${guest.hasEnded ? 'has ended' : 'is silent'}; it had said last:\n${last}`
 }

@@ -1,4 +1,5 @@
 import type { MemoryFailureEvent, PoisonedPage, VmExit } from 'seawall'
+import type { Fields } from './linux-guest.ts'
 
 /** One run of the experiment: how the victim uses the page it loses, and who takes the error. */
 export interface Row {
@@ -22,7 +23,8 @@ export const CLASSES: readonly Row[] = ROWS.filter(({ id }) =>
   ['seawall-load', 'seawall-write', 'kvm-load'].includes(id),
 )
 
-/** How many vCPUs the guest has. */
+/** The guest: enough memory to boot in, and no more, because emulated memory is slow. */
+export const GUEST_MEMORY_MIB = 160
 export const VCPUS = 2
 /** The fixed amount of work: so many programs are started, and so many processes use nearly all free memory. */
 export const WORK = { forks: 50, passes: VCPUS } as const
@@ -64,9 +66,6 @@ export interface ObservedRow {
   readonly kernelLog: readonly string[]
   readonly seconds: number
 }
-
-/** What the guest said, by name. */
-export type Fields = Readonly<Record<string, string>>
 
 /** The state of the guest at the end of a half. */
 export interface Half {

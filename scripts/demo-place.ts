@@ -8,7 +8,7 @@ import { assembleGuests, runInLab, setUpLab, ThisMachine } from '../lab/lab.ts'
 import { say } from '../lab/progress.ts'
 import { buildAddon } from './addon.ts'
 import { MICRO_ACTS } from './demo-acts.ts'
-import { parseRecording, type Recording } from './demo-recording.ts'
+import { fromJson, type Recording } from './demo-recording.ts'
 import { projectRoot } from './step.ts'
 
 /** Where the acts were played, and what was seen there. */
@@ -78,5 +78,5 @@ async function performInLab(): Promise<Performance> {
 }
 
 function readRecording(stdout: string): Recording {
-  return parseRecording(stdout.trimEnd().split('\n').at(-1) ?? '')
+  return fromJson(stdout.trimEnd().split('\n').at(-1) ?? '') as Recording
 }

@@ -52,7 +52,7 @@ export function toJson(value: unknown): string {
 }
 
 /** Reads what `toJson` wrote: no string of ours looks like a number in hex. */
-export function parseRecording(json: string): Recording {
+export function fromJson(json: string): unknown {
   return JSON.parse(json, (_key, item) => (typeof item === 'string' && HEX.test(item) ? BigInt(item) : item))
 }
 

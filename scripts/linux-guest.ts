@@ -13,7 +13,15 @@ const PATIENCE_MS = 240_000
 /** What the guest says of itself: `seawall: <word> <key>=<value> …`. */
 export interface Report {
   readonly word: string
-  readonly fields: Readonly<Record<string, string>>
+  readonly fields: Fields
+}
+
+export type Fields = Readonly<Record<string, string>>
+
+/** Whether a report has this word and these fields. */
+export function said(word: string, fields: Fields = {}): (report: Report) => boolean {
+  const wanted = Object.entries(fields)
+  return (report) => report.word === word && wanted.every(([key, value]) => report.fields[key] === value)
 }
 
 /** A Linux guest of the lab, by its console (lab/linux-guest/README.md). */
@@ -25,6 +33,7 @@ export class LinuxGuest implements AsyncDisposable {
   readonly #reports: Report[] = []
   #line = ''
   #changed: (() => void)[] = []
+  #finished: Promise<VmExit> | undefined
 
   private constructor(vm: Vm) {
     this.vm = vm
@@ -65,27 +74,63 @@ export class LinuxGuest implements AsyncDisposable {
   }
 
   /** Waits for the next report with this word, and takes it; the others stay. */
-  async report(word: string, fields: Readonly<Record<string, string>> = {}): Promise<Report> {
-    const wanted = Object.entries(fields)
-    return await this.until(`a report ${word} ${JSON.stringify(fields)}`, () => {
-      const index = this.#reports.findIndex(
-        (report) => report.word === word && wanted.every(([key, value]) => report.fields[key] === value),
-      )
-      return index < 0 ? undefined : this.#reports.splice(index, 1)[0]
-    })
+  async report(word: string, fields: Fields = {}): Promise<Report> {
+    return await this.until(`a report ${word} ${JSON.stringify(fields)}`, () =>
+      this.#take(said(word, fields)),
+    )
+  }
+
+  /** The same for a guest that may not live to say it: null where it has ended, or has not said it in that time. */
+  async hear(isWanted: (report: Report) => boolean, patienceMs: number): Promise<Report | null> {
+    const heard = await this.#wait(() => this.#take(isWanted), patienceMs)
+    if (heard !== undefined || !this.hasEnded) return heard ?? null
+    // What it said to the last may still have to be read.
+    await this.finish()
+    return this.#take(isWanted) ?? null
+  }
+
+  /** Whether the guest has ended. */
+  get hasEnded(): boolean {
+    return ['stopped', 'failed', 'closed'].includes(this.vm.state)
   }
 
   /** Waits until the guest's console, its events or its end make `find` find something. */
   async until<T>(what: string, find: () => T | undefined, patienceMs = PATIENCE_MS): Promise<T> {
+    const found = await this.#wait(find, patienceMs)
+    if (found !== undefined) return found
+    const limit = this.hasEnded ? `but the VM is ${this.vm.state}` : `within ${patienceMs / 1000} s`
+    throw new Error(`Expected ${what} ${limit}; ${this.#last()}`)
+  }
+
+  /** Waits for the guest's end, and for all it said; the VM is closed then. */
+  finish(): Promise<VmExit> {
+    this.#finished ??= this.#finish()
+    return this.#finished
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.vm.close()
+  }
+
+  async #finish(): Promise<VmExit> {
+    const ended = new Promise((resolve) => this.vm.console.once('end', resolve))
+    const exit = await this.vm.wait()
+    await this.vm.close()
+    await ended
+    return exit
+  }
+
+  #take(isWanted: (report: Report) => boolean): Report | undefined {
+    const index = this.#reports.findIndex(isWanted)
+    return index < 0 ? undefined : this.#reports.splice(index, 1)[0]
+  }
+
+  async #wait<T>(find: () => T | undefined, patienceMs: number): Promise<T | undefined> {
     const deadline = performance.now() + patienceMs
     for (;;) {
       const found = find()
-      if (found !== undefined) return found
       const left = deadline - performance.now()
-      if (left <= 0) throw new Error(`Expected ${what} within ${patienceMs / 1000} s; ${this.#last()}`)
-      if (['stopped', 'failed', 'closed'].includes(this.vm.state)) {
-        throw new Error(`Expected ${what} but the VM is ${this.vm.state}; ${this.#last()}`)
-      }
+      if (found !== undefined || left <= 0 || this.hasEnded) return found
       await new Promise<void>((resolve) => {
         const timer = setTimeout(resolve, left)
         this.#changed.push(() => {
@@ -94,19 +139,6 @@ export class LinuxGuest implements AsyncDisposable {
         })
       })
     }
-  }
-
-  /** Waits for the guest's end, and for all it said; the VM is closed then. */
-  async finish(): Promise<VmExit> {
-    const ended = new Promise((resolve) => this.vm.console.once('end', resolve))
-    const exit = await this.vm.wait()
-    await this.vm.close()
-    await ended
-    return exit
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.vm.close()
   }
 
   #read(text: string): void {
