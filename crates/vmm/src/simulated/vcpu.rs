@@ -345,13 +345,12 @@ impl VcpuBackend for SimulatedVcpu {
         Ok(())
     }
 
-    fn reset(&mut self, power: PowerState) -> Result<(), KvmError> {
+    /// A script has no CPU_ON: it says itself when its vCPU does something.
+    fn reset(&mut self, _: PowerState) -> Result<(), KvmError> {
         self.registers = registers_at_reset(self.index);
         self.serror = None;
         self.unresolved = None;
         self.console.clear();
-        // A script has no CPU_ON: it says itself when its vCPU does something.
-        let (PowerState::On | PowerState::Off) = power;
         Ok(())
     }
 
