@@ -46,6 +46,12 @@ impl RegId {
     pub const SCTLR_EL1: Self = sysreg(3, 0, 1, 0, 0);
     /// SCTLR2_EL1 (3, 0, 1, 0, 3); absent (`ENOENT`) where ID_AA64MMFR3_EL1.SCTLRX is 0.
     pub const SCTLR2_EL1: Self = sysreg(3, 0, 1, 0, 3);
+    /// TTBR0_EL1 (3, 0, 2, 0, 0).
+    pub const TTBR0_EL1: Self = sysreg(3, 0, 2, 0, 0);
+    /// TTBR1_EL1 (3, 0, 2, 0, 1).
+    pub const TTBR1_EL1: Self = sysreg(3, 0, 2, 0, 1);
+    /// TCR_EL1 (3, 0, 2, 0, 2).
+    pub const TCR_EL1: Self = sysreg(3, 0, 2, 0, 2);
     /// ESR_EL1 (3, 0, 5, 2, 0).
     pub const ESR_EL1: Self = sysreg(3, 0, 5, 2, 0);
     /// FAR_EL1 (3, 0, 6, 0, 0).
@@ -97,7 +103,7 @@ impl RegId {
     /// ```
     #[must_use]
     pub fn by_name(name: &str) -> Option<Self> {
-        const NAMED: [RegId; 12] = [
+        const NAMED: [RegId; 15] = [
             RegId::SP_EL0,
             RegId::PC,
             RegId::PSTATE,
@@ -107,6 +113,9 @@ impl RegId {
             RegId::MPIDR_EL1,
             RegId::SCTLR_EL1,
             RegId::SCTLR2_EL1,
+            RegId::TTBR0_EL1,
+            RegId::TTBR1_EL1,
+            RegId::TCR_EL1,
             RegId::ESR_EL1,
             RegId::FAR_EL1,
             RegId::VBAR_EL1,
@@ -135,6 +144,9 @@ impl RegId {
             Self::MPIDR_EL1 => "mpidr_el1",
             Self::SCTLR_EL1 => "sctlr_el1",
             Self::SCTLR2_EL1 => "sctlr2_el1",
+            Self::TTBR0_EL1 => "ttbr0_el1",
+            Self::TTBR1_EL1 => "ttbr1_el1",
+            Self::TCR_EL1 => "tcr_el1",
             Self::ESR_EL1 => "esr_el1",
             Self::FAR_EL1 => "far_el1",
             Self::VBAR_EL1 => "vbar_el1",
@@ -177,6 +189,9 @@ mod tests {
             (RegId::MPIDR_EL1, 0x6030_0000_0013_c005),
             (RegId::SCTLR_EL1, 0x6030_0000_0013_c080),
             (RegId::SCTLR2_EL1, 0x6030_0000_0013_c083),
+            (RegId::TTBR0_EL1, 0x6030_0000_0013_c100),
+            (RegId::TTBR1_EL1, 0x6030_0000_0013_c101),
+            (RegId::TCR_EL1, 0x6030_0000_0013_c102),
             (RegId::ESR_EL1, 0x6030_0000_0013_c290),
             (RegId::FAR_EL1, 0x6030_0000_0013_c300),
             (RegId::VBAR_EL1, 0x6030_0000_0013_c600),

@@ -1,0 +1,223 @@
+// A Linux guest of the lab: boots, console, resets, pauses; in one Node process, again and again.
+import { execFile } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+import { gzipSync } from 'node:zlib'
+import test, { type ExecutionContext } from 'ava'
+import type { VmOptions } from 'seawall'
+import { COMMAND_LINE, INITRD, KERNEL, LinuxGuest, said } from '../../scripts/linux-guest.ts'
+import { Injector } from './injector.ts'
+
+const MIB = 2 ** 20
+const RAM = 0x8000_0000n
+const PAGE = 4096n
+/** A guest answers within seconds; on a busy emulated host it may need more. AVA's own limit is for all tests alike. */
+const LIMIT_MS = 900_000
+
+async function powerOff(t: ExecutionContext, guest: LinuxGuest): Promise<void> {
+  guest.send('poweroff')
+  t.like(await guest.finish(), { reason: 'shutdown' })
+}
+
+/** Takes a page out of stage 2, so that its next access faults. */
+async function zap(gpa: bigint): Promise<void> {
+  await promisify(execFile)('zap', [String(process.pid), `0x${(gpa - RAM).toString(16)}`])
+}
+
+/** Has a process of the guest wait with a page of its own, and says where the page lies. */
+async function victim(guest: LinuxGuest, use: 'load' | 'fetch' | 'write'): Promise<bigint> {
+  guest.send(`victim ${use}`)
+  const { fields } = await guest.report('victim', { state: 'ready' })
+  return BigInt(fields['gpa'] ?? 0)
+}
+
+test.serial('a Linux guest with one vCPU boots from a gzip file, answers, and powers off', async (t) => {
+  t.timeout(LIMIT_MS)
+  const folder = mkdtempSync(join(tmpdir(), 'seawall-'))
+  try {
+    const kernel = join(folder, 'Image.gz')
+    writeFileSync(kernel, gzipSync(readFileSync(KERNEL), { level: 1 }))
+    const boot = { type: 'linux', kernel, initrd: INITRD, cmdline: COMMAND_LINE } as const
+    await using guest = await LinuxGuest.boot({ boot })
+    t.like(await guest.ask('ping it', 'pong'), { fields: { token: 'it' } })
+    await powerOff(t, guest)
+    t.deepEqual(guest.failures, [])
+  } finally {
+    rmSync(folder, { recursive: true })
+  }
+})
+
+test.serial('a Linux guest with four vCPUs uses them all', async (t) => {
+  t.timeout(LIMIT_MS)
+  await using guest = await LinuxGuest.create({ vcpus: 4 })
+  await guest.vm.start()
+  t.is((await guest.report('ready')).fields['cpus'], '4')
+  await powerOff(t, guest)
+})
+
+test.serial(
+  'a Linux guest echoes 1 MiB through its console, and is paused and resumed meanwhile',
+  async (t) => {
+    t.timeout(LIMIT_MS)
+    await using guest = await LinuxGuest.boot({ vcpus: 2 })
+    const { vm } = guest
+    const sent = randomBytes(MIB).toString('latin1')
+    guest.send(`echo ${MIB}`)
+    await guest.report('echo', { state: 'ready' })
+    const from = guest.console.length
+    vm.console.write(Buffer.from(sent, 'latin1'))
+    let pauses = 0
+    const done = guest.report('echo', { state: 'done' }).then(() => true)
+    while (!(await Promise.race([done, new Promise((resolve) => setTimeout(resolve, 500, false))]))) {
+      // A vCPU that does not leave the guest within 10 seconds makes the VM fail, so that each step has its bound.
+      await vm.pause()
+      for (const vcpu of vm.vcpus) {
+        const mode = (await vcpu.getRegister('pstate')) & 0xfn
+        t.true([0n, 4n, 5n].includes(mode), `mode ${mode}`)
+        t.not(await vcpu.getRegister('pc'), 0n)
+      }
+      t.is(vm.memory.read(RAM + 56n, 4).toString('latin1'), 'ARM\x64')
+      await vm.resume()
+      pauses += 1
+    }
+    t.log(`${pauses} pauses`)
+    t.true(pauses > 0)
+    const echoed = guest.console.slice(from, from + MIB)
+    t.true(echoed === sent, 'what came back is what was sent')
+    await powerOff(t, guest)
+  },
+)
+
+test.serial(
+  'a guest that reboots ends, or boots again with fresh memory in the place of a lost page',
+  async (t) => {
+    t.timeout(LIMIT_MS)
+    using injector = new Injector()
+    await using guest = await LinuxGuest.boot({ vcpus: 2, onReset: 'restart' })
+    const resets: number[] = []
+    guest.vm.on('guest-reset', ({ seq }) => resets.push(seq))
+    const gpa = await victim(guest, 'load')
+    injector.arm('fsc=0x10 count=1', gpa, PAGE)
+    await zap(gpa)
+    guest.send('go')
+    t.like(await guest.report('ended', { program: 'victim' }), { fields: { signal: '7' } })
+    t.like(guest.vm.poisonedPages(), [{ gpa, state: 'quarantined' }])
+    guest.send('reboot')
+    await guest.report('ready')
+    t.is(resets.length, 1)
+    t.is(guest.vm.state, 'running')
+    t.like(guest.vm.poisonedPages(), [{ gpa, state: 'replaced' }])
+    // Nearly all memory is used, and none of it is bad.
+    guest.send('stress 4 2')
+    t.like(await guest.report('stress', { state: 'done' }), { fields: { badly: '0', never: '0' } })
+    t.is(guest.failures.length, 1)
+    await powerOff(t, guest)
+  },
+)
+
+test.serial('reboot and panic of a Linux guest end it as a reset', async (t) => {
+  t.timeout(LIMIT_MS)
+  await using guest = await LinuxGuest.boot()
+  guest.send('reboot')
+  t.like(await guest.finish(), { reason: 'reset' })
+  // Without an initial RAM disk there is nothing to start.
+  const boot = { type: 'linux', kernel: KERNEL, cmdline: COMMAND_LINE } as const
+  await using rootless = await LinuxGuest.create({ boot })
+  await rootless.vm.start()
+  t.like(await rootless.finish(), { reason: 'reset' })
+  t.regex(rootless.console, /Kernel panic - not syncing: VFS: Unable to mount root fs/)
+})
+
+test.serial('a busy Linux guest can be stopped at any time, and looked at afterwards', async (t) => {
+  t.timeout(LIMIT_MS)
+  await using guest = await LinuxGuest.boot({ vcpus: 2 })
+  guest.send('stress 1000 1000')
+  t.like(await guest.vm.stop(), { reason: 'requested' })
+  t.is(typeof (await guest.vm.vcpus[1]?.getRegister('pc')), 'bigint')
+  t.is(guest.vm.memory.read(RAM, 4096).length, 4096)
+})
+
+/** What dies of a memory error in the kernel is the guest, by its own panic or because the policy stops it. */
+async function dies(t: ExecutionContext, guest: LinuxGuest): Promise<void> {
+  const exit = await guest.finish()
+  t.true(['reset', 'policy'].includes(exit.reason), exit.reason)
+  t.true(guest.failures.length > 0)
+  for (const { consumer } of guest.failures) t.is(consumer?.mode, 'kernel')
+}
+
+test.serial('memory errors while the kernel boots end the guest, and nothing else', async (t) => {
+  t.timeout(LIMIT_MS)
+  const seen: string[] = []
+  // The kernel's text and data, from its first pages to its last.
+  for (const offset of [0x1_0000n, 0x80_0000n, 0x180_0000n, 0x200_0000n]) {
+    using injector = new Injector()
+    await using guest = await LinuxGuest.create({ vcpus: 2 })
+    injector.arm('fsc=0x10 ea=1', RAM + offset, 0x10_0000n)
+    await guest.vm.start()
+    const outcome = await guest.hear(said('ready'), 60_000)
+    if (outcome !== null) {
+      seen.push(`0x${offset.toString(16)}: not touched`)
+      t.deepEqual(guest.failures, [])
+      continue
+    }
+    if (!guest.hasEnded) await guest.vm.stop()
+    const { reason } = await guest.finish()
+    seen.push(`0x${offset.toString(16)}: ${reason}, ${guest.failures.length} failures`)
+    t.true(['reset', 'policy', 'requested'].includes(reason), reason)
+    t.true(guest.failures.length > 0)
+  }
+  t.log(seen.join('; '))
+})
+
+test.serial('a memory error on a page table of the kernel ends the guest, and nothing else', async (t) => {
+  t.timeout(LIMIT_MS)
+  using injector = new Injector()
+  await using guest = await LinuxGuest.boot({ vcpus: 2 })
+  const { vm } = guest
+  await vm.pause()
+  const table = ((await vm.vcpus[0]?.getRegister('ttbr1_el1')) ?? 0n) & 0x0000_ffff_ffff_f000n
+  t.true(table >= RAM && table < RAM + BigInt(256 * MIB), table.toString(16))
+  injector.arm('fsc=0x14', table, PAGE)
+  await zap(table)
+  await vm.resume()
+  guest.send('stress 4 1')
+  await dies(t, guest)
+})
+
+test.serial('a memory error on a page table of a process ends the process alone', async (t) => {
+  t.timeout(LIMIT_MS)
+  using injector = new Injector()
+  await using guest = await LinuxGuest.boot({ vcpus: 2 })
+  const gpa = await victim(guest, 'load')
+  injector.arm('fsc=0x17 count=1', gpa, PAGE)
+  await zap(gpa)
+  guest.send('go')
+  // Linux has no page to name: it kills.
+  t.like(await guest.report('ended', { program: 'victim' }), { fields: { signal: '9' } })
+  t.like(guest.failures, [{ abort: { cause: 'external-table-walk' }, gpa: null, consumer: { mode: 'user' } }])
+  t.like(await guest.ask('ping it', 'pong'), { fields: { token: 'it' } })
+  await powerOff(t, guest)
+})
+
+test.serial('twenty Linux guests, one after the other, leave nothing in the process', async (t) => {
+  t.timeout(LIMIT_MS)
+  const options: Partial<VmOptions> = { memory: 128 * MIB, vcpus: 2 }
+  const boot = async () => {
+    const guest = await LinuxGuest.boot(options)
+    await powerOff(t, guest)
+  }
+  const count = (folder: string) => readdirSync(`/proc/self/${folder}`).length
+  const resident = () => Number(/^VmRSS:\s+(\d+)/m.exec(readFileSync('/proc/self/status', 'utf8'))?.[1])
+  await boot()
+  const before = { descriptors: count('fd'), threads: count('task'), residentKib: resident() }
+  for (let round = 1; round < 20; round += 1) await boot()
+  const after = { descriptors: count('fd'), threads: count('task'), residentKib: resident() }
+  t.log(JSON.stringify({ before, after }))
+  t.is(after.descriptors, before.descriptors)
+  t.true(after.threads <= before.threads)
+  // One guest that stays would be more than this.
+  t.true(after.residentKib < before.residentKib + 32 * 1024)
+})
