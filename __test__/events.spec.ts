@@ -94,37 +94,3 @@ test('a reader that is too slow is told what it lost', async (t) => {
   t.is(delivered + lost, failures + 4)
   t.true(lost > 0)
 })
-
-test('the console is a stream in both directions', async (t) => {
-  await using vm = await create([{ step: 'print', text: 'far={far_el1}\n' }, { step: 'spin' }])
-  const line = new Promise((resolve) => vm.console.once('data', (data) => resolve(String(data))))
-  await vm.start()
-  t.regex(String(await line), /^f/)
-  const written = new Promise<unknown>((resolve) => vm.console.write('typed', resolve))
-  t.is((await written) ?? null, null)
-})
-
-test('console output that nobody reads does not pile up in Node', async (t) => {
-  const text = 'x'.repeat(100_000)
-  const steps: SimulatedStep[] = Array.from({ length: 24 }, () => ({ step: 'print', text }) as const)
-  const vm = await create([...steps, { step: 'shutdown' }])
-  await vm.start()
-  await vm.wait()
-  t.true(vm.console.readableLength < 100_000, `${vm.console.readableLength}`)
-  let read = 0
-  vm.console.on('data', (chunk: Buffer) => {
-    read += chunk.length
-  })
-  const ended = new Promise((resolve) => vm.console.once('end', resolve))
-  await vm.close()
-  await ended
-  t.true(read > 1_000_000 && read <= 2 ** 20 + 100_000, `${read}: the newest are there`)
-})
-
-test('console input that a guest does not take ends with the VM, and is no error', async (t) => {
-  const vm = await create([{ step: 'spin' }])
-  await vm.start()
-  const written = new Promise((resolve) => vm.console.write(Buffer.alloc(1000), resolve))
-  await vm.close()
-  t.is((await written) ?? null, null)
-})

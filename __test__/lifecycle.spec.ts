@@ -163,7 +163,11 @@ test('a VM that nobody holds is closed by the garbage collector', async (t) => {
     import { readdirSync, readFileSync } from 'node:fs'
     const controlThreads = () => readdirSync('/proc/self/task')
       .filter((id) => readFileSync('/proc/self/task/' + id + '/comm', 'utf8').trim() === 'vm-control').length
-    await (async () => { await create([{ step: 'spin' }]) })()
+    await (async () => {
+      const vm = await create([{ step: 'spin' }])
+      vm.console.on('data', () => {})
+      vm.console.write(Buffer.alloc(1000))
+    })()
     const before = controlThreads()
     for (let round = 0; round < 200 && controlThreads() > 0; round += 1) {
       await new Promise((resolve) => setTimeout(resolve, 10))

@@ -16,7 +16,14 @@ const NO_EXITS = {
   other: 0n,
 }
 const NO_DECISIONS = { asked: 0n, late: 0n, fallback: 0n }
-const NOTHING: VmStats = { exits: NO_EXITS, failures: 0n, delivered: 0n, lost: 0n, decisions: NO_DECISIONS }
+const NOTHING: VmStats = {
+  exits: NO_EXITS,
+  failures: 0n,
+  delivered: 0n,
+  lost: 0n,
+  consoleBytesLost: 0n,
+  decisions: NO_DECISIONS,
+}
 
 function create(script: SimulatedStep[][], options: Partial<VmOptions> = {}): Promise<Vm> {
   return Vm.create({

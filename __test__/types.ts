@@ -234,6 +234,7 @@ hold<
       failures: bigint
       delivered: bigint
       lost: bigint
+      consoleBytesLost: bigint
       decisions: { asked: bigint; late: bigint; fallback: bigint }
     }
   >

@@ -128,12 +128,14 @@ export interface NativeVm {
     error: string,
   ): 'accepted' | 'late' | 'unknown'
   takeEvents(): NativeEvent[]
-  takeConsole(): Buffer
+  takeConsole(max: number): Buffer
+  releaseConsole(): void
   readMemory(gpa: bigint, length: number): Buffer | NativeError
   writeMemory(gpa: bigint, data: Uint8Array): NativeError | null
   poisonedPages(): PoisonedPage[]
   stats(): NativeStats
   consoleInput(input: Uint8Array): number | NativeError
+  consoleInputRoom(): number
 }
 
 /** The addon. */

@@ -14,6 +14,11 @@ export interface VmStats {
   delivered: bigint
   /** Events dropped before, because JavaScript was too slow; what a slow reader of `events()` loses later is not counted. */
   lost: bigint
+  /**
+   * Bytes of console output dropped: all but the newest 1 MiB where nobody reads the console, and the newest where the guest
+   * goes on sending although 1 MiB waits for the reader and its transmitter says so.
+   */
+  consoleBytesLost: bigint
   /** Failures that `decide` was to be asked about, its answers that came too late, and those that the policy decided. */
   decisions: { asked: bigint; late: bigint; fallback: bigint }
 }

@@ -266,7 +266,8 @@ export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
       for (const stream of this.#streams) stream.push(event)
       this.#tell(() => (this as EventEmitter).emit(event.type, event))
     }
-    this.#tell(() => this.#console.offer())
+    this.#tell(() => this.#console.sendMore())
+    this.#tell(() => this.#console.deliver())
   }
 
   #tell(listeners: () => void): void {

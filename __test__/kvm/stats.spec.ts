@@ -37,6 +37,7 @@ test.serial(
         failures: 2n,
         delivered: BigInt(events.length),
         lost: 0n,
+        consoleBytesLost: 0n,
         decisions: { asked: 0n, late: 0n, fallback: 0n },
       })
       t.true(written > 0)

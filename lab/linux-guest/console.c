@@ -18,6 +18,8 @@ void console_open(void)
 		fail("tcgetattr");
 	cfmakeraw(&mode);
 	cfsetspeed(&mode, B115200);
+	/* Without it the kernel drops what comes faster than it is read. */
+	mode.c_cflag |= CRTSCTS;
 	if (tcsetattr(0, TCSANOW, &mode) != 0)
 		fail("tcsetattr");
 }

@@ -44,6 +44,8 @@ pub struct NativeStats {
     pub delivered: u64,
     #[napi(ts_type = "bigint")]
     pub lost: u64,
+    #[napi(ts_type = "bigint")]
+    pub console_bytes_lost: u64,
     pub decisions: DecisionCounts,
 }
 
@@ -74,6 +76,7 @@ impl From<VmStats> for NativeStats {
             failures: stats.failures,
             delivered: stats.delivered,
             lost: stats.lost,
+            console_bytes_lost: stats.console_bytes_lost,
             decisions: DecisionCounts {
                 asked: stats.decisions.asked,
                 late: stats.decisions.late,
@@ -311,11 +314,17 @@ impl NativeVm {
         self.vm.take_events().into_iter().map(event).collect()
     }
 
-    /// Takes the console output that nobody has taken yet.
+    /// Takes console output, up to `max` bytes.
     #[napi(catch_unwind)]
     #[must_use]
-    pub fn take_console(&self) -> Buffer {
-        self.vm.take_console().into()
+    pub fn take_console(&self, max: u32) -> Buffer {
+        self.vm.take_console(max as usize).into()
+    }
+
+    /// Says that nobody reads the console any more.
+    #[napi(catch_unwind)]
+    pub fn release_console(&self) {
+        self.vm.release_console();
     }
 
     #[napi(catch_unwind)]
@@ -358,5 +367,12 @@ impl NativeVm {
             Ok(taken) => Either::A(u32::try_from(taken).unwrap_or(u32::MAX)),
             Err(error) => Either::B(NativeError::from(&error)),
         }
+    }
+
+    /// For how many bytes of console input there is room.
+    #[napi(catch_unwind)]
+    #[must_use]
+    pub fn console_input_room(&self) -> u32 {
+        u32::try_from(self.vm.console_input_room()).unwrap_or(u32::MAX)
     }
 }

@@ -15,6 +15,8 @@ pub struct VmStats {
     pub delivered: u64,
     /// Events dropped because the reader was too slow.
     pub lost: u64,
+    /// Bytes of console output dropped: nobody read the console, or the guest did not wait for its transmitter.
+    pub console_bytes_lost: u64,
     /// What became of the questions to the owner.
     pub decisions: DecisionStats,
 }

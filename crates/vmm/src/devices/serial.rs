@@ -1,12 +1,23 @@
-//! The console: a 16550A UART whose transmitter is the outbox.
+//! The console: a 16550A UART between the guest's driver and whoever reads and writes the console.
+//!
+//! vm-superio keeps the registers and loops back. What it models without time and flow control is here:
+//!
+//! - a transmitter that is busy while the console's reader does not keep up;
+//! - a receiver that keeps its input until the guest wants it;
+//! - interrupts that last as long as their cause, so that a driver that leaves some of the input is told of the rest;
+//! - an end to each interrupt: a line that is infinitely fast has the next byte there, and room for another, before the
+//!   driver has looked, and it would never leave its handler.
+//!
+//! Register and bit names are those of the PC16550D's data sheet.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
 
 use vm_superio::Trigger;
-use vm_superio::serial::NoEvents;
+use vm_superio::serial::{NoEvents, SerialState};
 
 use crate::devices::InterruptLine;
 use crate::event::Outbox;
@@ -14,36 +25,65 @@ use crate::event::Outbox;
 /// The eight byte-wide registers of a 16550.
 const REGISTERS: u64 = 8;
 
+/// RBR when read, THR when written; a divisor latch where DLAB is set.
+const DATA: u8 = 0;
+const IIR: u8 = 2;
+const LSR: u8 = 5;
+
+const IER_RECEIVED_DATA: u8 = 1 << 0;
+const IER_TRANSMITTER_EMPTY: u8 = 1 << 1;
+
+const IIR_NONE: u8 = 0b0001;
+const IIR_TRANSMITTER_EMPTY: u8 = 0b0010;
+const IIR_RECEIVED_DATA: u8 = 0b0100;
+const IIR_FIFOS_ENABLED: u8 = 0b11 << 6;
+
+const LCR_DLAB: u8 = 1 << 7;
+
+const MCR_DTR: u8 = 1 << 0;
+const MCR_RTS: u8 = 1 << 1;
+const MCR_LOOP: u8 = 1 << 4;
+
+const LSR_DATA_READY: u8 = 1 << 0;
+const LSR_THRE: u8 = 1 << 5;
+const LSR_TEMT: u8 = 1 << 6;
+
+/// How many bytes of input wait for the guest. More is not better: what the guest has taken in is replaced a little later,
+/// and that leaves a guest with one vCPU the time to do something with it. Linux's driver takes as many at once.
+const INPUT_CAPACITY: usize = 256;
+/// How often a guest without a receive interrupt looks at LSR before it is taken to wait for input. A driver that sets the
+/// UART up looks once, and then reads RBR to throw away what is there.
+const POLLS: u8 = 2;
+
 /// A 16550A. Accesses that are not one byte wide do not reach its registers, as on hardware with a byte lane.
 pub(super) struct Serial {
-    uart: vm_superio::Serial<Interrupt, NoEvents, Transmitter>,
+    uart: vm_superio::Serial<NoTrigger, NoEvents, io::Sink>,
     outbox: Arc<Outbox>,
+    /// Absent where there is no interrupt controller.
     interrupt: Option<Arc<dyn InterruptLine>>,
+    input: VecDeque<u8>,
+    /// Somebody has more input than there was room for.
+    more_input: bool,
+    /// How often the guest has looked at LSR since it last set a register.
+    polls: u8,
+    /// Whether the transmitter takes output.
+    ready: bool,
+    /// The transmitter has become empty since the guest was last told so.
+    emptied: bool,
+    /// The interrupts that are pending, as in IER.
+    pending: u8,
+    /// Those that the driver has dealt with since IIR last said that there is nothing more. If they are pending again, IIR
+    /// says so after it has said that once.
+    handled: u8,
 }
 
-/// Absent where there is no interrupt controller.
-struct Interrupt(Option<Arc<dyn InterruptLine>>);
+/// The interrupts are raised from here.
+struct NoTrigger;
 
-impl Trigger for Interrupt {
+impl Trigger for NoTrigger {
     type E = Infallible;
 
     fn trigger(&self) -> Result<(), Infallible> {
-        if let Some(line) = &self.0 {
-            line.raise();
-        }
-        Ok(())
-    }
-}
-
-struct Transmitter(Arc<Outbox>);
-
-impl io::Write for Transmitter {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.push_console(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
 }
@@ -51,38 +91,189 @@ impl io::Write for Transmitter {
 impl Serial {
     pub(super) fn new(outbox: Arc<Outbox>, interrupt: Option<Arc<dyn InterruptLine>>) -> Self {
         Self {
-            uart: vm_superio::Serial::new(Interrupt(interrupt.clone()), Transmitter(Arc::clone(&outbox))),
+            uart: vm_superio::Serial::new(NoTrigger, io::sink()),
             outbox,
             interrupt,
+            input: VecDeque::with_capacity(INPUT_CAPACITY),
+            more_input: false,
+            polls: 0,
+            ready: true,
+            emptied: false,
+            pending: 0,
+            handled: 0,
         }
     }
 
+    /// Sets the registers to what they are before a driver uses them. The input stays.
     pub(super) fn reset(&mut self) {
-        *self = Self::new(Arc::clone(&self.outbox), self.interrupt.clone());
+        let fresh = Self::new(Arc::clone(&self.outbox), self.interrupt.clone());
+        *self = Self {
+            input: std::mem::take(&mut self.input),
+            more_input: self.more_input,
+            ..fresh
+        };
     }
 
     pub(super) fn read(&mut self, offset: u64, len: u8) -> u8 {
-        match u8::try_from(offset) {
-            Ok(register) if len == 1 && offset < REGISTERS => self.uart.read(register),
-            _ => 0,
-        }
+        let Some(register) = register(offset, len.into()) else {
+            return 0;
+        };
+        let state = self.uart.state();
+        let value = match register {
+            DATA if !divisor_latch(&state) => self.receive(&state),
+            IIR => self.identify_interrupt(),
+            LSR => {
+                self.polls = self.polls.saturating_add(1);
+                self.line_status(&state)
+            }
+            _ => self.uart.read(register),
+        };
+        self.look();
+        value
     }
 
     pub(super) fn write(&mut self, offset: u64, data: &[u8]) {
-        if let (Ok(register), [byte]) = (u8::try_from(offset), data)
-            && offset < REGISTERS
-        {
-            // Neither the interrupt nor the transmitter can fail.
-            let written = self.uart.write(register, *byte);
-            debug_assert!(written.is_ok(), "the outbox takes every byte");
+        let (Some(register), [byte]) = (register(offset, data.len()), data) else {
+            return;
+        };
+        let before = self.uart.state();
+        if register == DATA && !divisor_latch(&before) {
+            self.emptied = true;
+            if !loops_back(&before) {
+                self.outbox.push_console(&[*byte]);
+                self.look();
+                return;
+            }
+        } else {
+            self.polls = 0;
+        }
+        let written = self.uart.write(register, *byte);
+        debug_assert!(written.is_ok(), "neither the trigger nor the sink fails");
+        let enabled = self.uart.state().interrupt_enable & !before.interrupt_enable;
+        self.emptied |= enabled & IER_TRANSMITTER_EMPTY != 0;
+        self.handled &= !enabled;
+        self.look();
+    }
+
+    /// Hands input to the receiver; returns how many bytes it had room for. Where that is not all, the outbox's reader is
+    /// woken when there is room again.
+    pub(super) fn input(&mut self, input: &[u8]) -> usize {
+        let taken = input.len().min(self.input_room());
+        self.input.extend(&input[..taken]);
+        self.more_input |= taken < input.len();
+        self.look();
+        taken
+    }
+
+    /// For how many bytes of input there is room: where there was too little, for none until the guest has taken everything.
+    pub(super) fn input_room(&self) -> usize {
+        if self.more_input {
+            0
+        } else {
+            INPUT_CAPACITY - self.input.len()
         }
     }
 
-    /// Hands input to the receiver; returns how many bytes its FIFO had room for.
-    pub(super) fn input(&mut self, input: &[u8]) -> usize {
-        let room = self.uart.fifo_capacity().min(input.len());
-        self.uart.enqueue_raw_bytes(&input[..room]).unwrap_or(0)
+    /// Looks whether something has begun that the guest is to be told of, and tells it.
+    pub(super) fn look(&mut self) {
+        let ready = !self.outbox.console_is_busy();
+        self.emptied |= ready && !self.ready;
+        self.ready = ready;
+        let pending = self.pending_interrupts(&self.uart.state());
+        // An edge for each, so that the guest hears of what begins while it handles something else.
+        if pending & !self.pending != 0
+            && let Some(interrupt) = &self.interrupt
+        {
+            interrupt.raise();
+        }
+        self.pending = pending;
     }
+
+    fn receive(&mut self, state: &SerialState) -> u8 {
+        // What was looped back went in first.
+        if state.line_status & LSR_DATA_READY != 0 || !self.receives(state) {
+            return self.uart.read(DATA);
+        }
+        let byte = self.input.pop_front().unwrap_or(0);
+        if self.input.is_empty() {
+            self.handled |= IER_RECEIVED_DATA;
+            if std::mem::take(&mut self.more_input) {
+                self.outbox.wake();
+            }
+        }
+        byte
+    }
+
+    fn identify_interrupt(&mut self) -> u8 {
+        let identified = self.pending_interrupts(&self.uart.state()) & !self.handled;
+        let identity = if identified & IER_RECEIVED_DATA != 0 {
+            self.pending &= IER_RECEIVED_DATA;
+            IIR_RECEIVED_DATA
+        } else if identified & IER_TRANSMITTER_EMPTY != 0 {
+            self.pending &= IER_TRANSMITTER_EMPTY;
+            self.emptied = false;
+            self.handled |= IER_TRANSMITTER_EMPTY;
+            IIR_TRANSMITTER_EMPTY
+        } else {
+            self.pending = 0;
+            self.handled = 0;
+            IIR_NONE
+        };
+        // What else is pending is told by an edge of its own, for a driver that leaves its handler now.
+        IIR_FIFOS_ENABLED | identity
+    }
+
+    fn line_status(&self, state: &SerialState) -> u8 {
+        let mut status = 0;
+        if self.transmits(state) {
+            status |= LSR_THRE | LSR_TEMT;
+        }
+        if self.has_data(state) {
+            status |= LSR_DATA_READY;
+        }
+        status
+    }
+
+    fn pending_interrupts(&self, state: &SerialState) -> u8 {
+        let mut causes = 0;
+        if self.has_data(state) {
+            causes |= IER_RECEIVED_DATA;
+        }
+        if self.emptied && self.transmits(state) {
+            causes |= IER_TRANSMITTER_EMPTY;
+        }
+        causes & state.interrupt_enable
+    }
+
+    fn has_data(&self, state: &SerialState) -> bool {
+        state.line_status & LSR_DATA_READY != 0 || !self.input.is_empty() && self.receives(state)
+    }
+
+    fn transmits(&self, state: &SerialState) -> bool {
+        self.ready || loops_back(state)
+    }
+
+    /// Whether the guest wants input: it is interrupted by it or polls for it, and has not asked the other side to wait
+    /// (RTS) or cut it off (LOOP).
+    fn receives(&self, state: &SerialState) -> bool {
+        let listens = state.interrupt_enable & IER_RECEIVED_DATA != 0 || self.polls >= POLLS;
+        let waits = state.modem_control & (MCR_DTR | MCR_RTS) == MCR_DTR;
+        listens && !waits && !loops_back(state)
+    }
+}
+
+fn register(offset: u64, len: usize) -> Option<u8> {
+    u8::try_from(offset)
+        .ok()
+        .filter(|_| len == 1 && offset < REGISTERS)
+}
+
+const fn divisor_latch(state: &SerialState) -> bool {
+    state.line_control & LCR_DLAB != 0
+}
+
+const fn loops_back(state: &SerialState) -> bool {
+    state.modem_control & MCR_LOOP != 0
 }
 
 impl fmt::Debug for Serial {
@@ -90,3 +281,6 @@ impl fmt::Debug for Serial {
         f.debug_struct("Serial").finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

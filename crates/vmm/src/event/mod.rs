@@ -1,5 +1,6 @@
 //! What happened, in order, as values.
 
+mod console;
 mod outbox;
 
 use std::time::{Duration, SystemTime};

@@ -8,12 +8,11 @@ use std::time::SystemTime;
 
 use seawall_kvm::monotonic;
 
+use crate::event::console::ConsoleQueue;
 use crate::event::{Event, EventKind};
 
 /// How many events wait at most. A reader that is slower loses the oldest, and is told which.
 const EVENT_CAPACITY: usize = 4096;
-/// How many bytes of console output wait at most.
-const CONSOLE_CAPACITY: usize = 1 << 20;
 
 /// Called when there is something to read and the last batch was taken. Must not block: a vCPU calls it.
 pub type Wake = Box<dyn Fn() + Send + Sync>;
@@ -21,6 +20,8 @@ pub type Wake = Box<dyn Fn() + Send + Sync>;
 /// The events and the console output of one virtual machine that nobody has read yet.
 pub(crate) struct Outbox {
     queue: Mutex<Queue>,
+    /// Behind a lock of its own: a guest that prints and one that loses pages do not wait for each other.
+    console: Mutex<ConsoleQueue>,
     wake: Wake,
     woken: AtomicBool,
 }
@@ -30,7 +31,6 @@ struct Queue {
     events: VecDeque<Event>,
     next_seq: u64,
     lost: Option<(u64, u64)>,
-    console: VecDeque<u8>,
     totals: OutboxTotals,
 }
 
@@ -60,7 +60,7 @@ pub(crate) struct OutboxTotals {
     pub(crate) delivered: u64,
     /// Events dropped because the reader was too slow.
     pub(crate) lost: u64,
-    /// Bytes of console output dropped because the reader was too slow.
+    /// Bytes of console output dropped because nobody read them, or because the guest did not wait for its transmitter.
     pub(crate) console_bytes_lost: u64,
 }
 
@@ -70,6 +70,7 @@ impl Outbox {
     pub(crate) fn new(wake: Wake) -> Self {
         Self {
             queue: Mutex::default(),
+            console: Mutex::default(),
             wake,
             woken: AtomicBool::new(false),
         }
@@ -106,22 +107,38 @@ impl Outbox {
         seq
     }
 
-    /// Keeps console output; where there is no room, the oldest bytes go.
-    pub(crate) fn push_console(&self, bytes: &[u8]) {
-        {
-            let mut queue = self.lock();
-            for byte in bytes {
-                if queue.console.len() == CONSOLE_CAPACITY {
-                    queue.console.pop_front();
-                    queue.totals.console_bytes_lost += 1;
-                }
-                queue.console.push_back(*byte);
-            }
-        }
-        self.wake();
+    fn console(&self) -> MutexGuard<'_, ConsoleQueue> {
+        self.console.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn wake(&self) {
+    /// Keeps console output, and wakes its reader where that waits for some.
+    pub(crate) fn push_console(&self, bytes: &[u8]) {
+        let waited_for = self.console().push(bytes);
+        if waited_for {
+            self.wake();
+        }
+    }
+
+    /// Whether so much console output waits for its reader that the guest is to send no more.
+    #[must_use]
+    pub(crate) fn console_is_busy(&self) -> bool {
+        self.console().is_busy()
+    }
+
+    /// Takes up to `max` bytes of console output. From the first time on somebody reads the console, and the guest has to
+    /// wait where too much of it waits; a reader that finds nothing is woken when there is something.
+    pub(crate) fn take_console(&self, max: usize) -> Vec<u8> {
+        self.woken.store(false, Ordering::SeqCst);
+        self.console().take(max)
+    }
+
+    /// Says that nobody reads the console any more.
+    pub(crate) fn release_console(&self) {
+        self.console().release();
+    }
+
+    /// Wakes the reader, if it was not woken since it last took something.
+    pub(crate) fn wake(&self) {
         if !self.woken.swap(true, Ordering::SeqCst) {
             (self.wake)();
         }
@@ -145,16 +162,14 @@ impl Outbox {
         events
     }
 
-    /// Takes the console output.
-    pub(crate) fn take_console(&self) -> Vec<u8> {
-        self.woken.store(false, Ordering::SeqCst);
-        self.lock().console.drain(..).collect()
-    }
-
     /// How much passed through so far.
     #[must_use]
     pub(crate) fn totals(&self) -> OutboxTotals {
-        self.lock().totals
+        let totals = self.lock().totals;
+        OutboxTotals {
+            console_bytes_lost: self.console().lost(),
+            ..totals
+        }
     }
 }
 
@@ -162,6 +177,7 @@ impl fmt::Debug for Outbox {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Outbox")
             .field("queue", &self.queue)
+            .field("console", &self.console)
             .field("woken", &self.woken)
             .finish_non_exhaustive()
     }
@@ -196,13 +212,9 @@ mod tests {
         let (outbox, wakes) = outbox();
         for _ in 0..10 {
             outbox.push(EVENT);
-            outbox.push_console(b"x");
         }
         assert_eq!(wakes.load(Ordering::SeqCst), 1);
-        assert_eq!(
-            (outbox.take_events().len(), outbox.take_console().len()),
-            (10, 10)
-        );
+        assert_eq!(outbox.take_events().len(), 10);
         outbox.push(EVENT);
         assert_eq!(wakes.load(Ordering::SeqCst), 2);
     }
@@ -231,13 +243,35 @@ mod tests {
     }
 
     #[test]
-    fn console_output_beyond_the_capacity_drops_the_oldest() {
+    fn console_output_wakes_a_reader_that_waits_for_some() {
+        let (outbox, wakes) = outbox();
+        outbox.push_console(b"a");
+        assert_eq!(wakes.load(Ordering::SeqCst), 0, "nobody reads");
+        assert_eq!(outbox.take_console(10), b"a");
+        outbox.push_console(b"b");
+        assert_eq!(wakes.load(Ordering::SeqCst), 0, "it looks again by itself");
+        assert_eq!(outbox.take_console(10), b"b");
+        assert_eq!(outbox.take_console(10), b"");
+        outbox.push_console(b"c");
+        outbox.push_console(b"d");
+        assert_eq!(wakes.load(Ordering::SeqCst), 1);
+        assert_eq!(outbox.take_console(10), b"cd");
+    }
+
+    #[test]
+    fn an_event_that_woke_the_reader_wakes_it_for_the_console_too() {
+        let (outbox, wakes) = outbox();
+        assert_eq!(outbox.take_console(1), b"");
+        outbox.push(EVENT);
+        outbox.push_console(b"a");
+        assert_eq!(wakes.load(Ordering::SeqCst), 1);
+        assert_eq!((outbox.take_events().len(), outbox.take_console(1).len()), (1, 1));
+    }
+
+    #[test]
+    fn lost_console_output_is_among_the_totals() {
         let (outbox, _) = outbox();
-        outbox.push_console(&vec![b'a'; CONSOLE_CAPACITY]);
-        outbox.push_console(b"bc");
-        let console = outbox.take_console();
-        assert_eq!(console.len(), CONSOLE_CAPACITY);
-        assert_eq!(&console[CONSOLE_CAPACITY - 3..], b"abc");
+        outbox.push_console(&vec![b'a'; (1 << 20) + 2]);
         assert_eq!(outbox.totals().console_bytes_lost, 2);
     }
 }

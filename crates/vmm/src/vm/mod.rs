@@ -27,6 +27,7 @@ use seawall_arm64::{AbortKind, Gpa, Pstate};
 use seawall_kvm::{Errno, GuestMemory, GuestMemoryError, MemoryErrorWatch, RegId};
 
 use crate::containment::signal_code;
+use crate::devices::Bus;
 use crate::error::VmError;
 use crate::event::{Event, EventKind, Injection, MemoryFailure, Outbox, Wake};
 use crate::memory_layout::{self, RAM_BASE};
@@ -311,10 +312,30 @@ impl Vm {
         self.shared.outbox.take_events()
     }
 
-    /// Takes the console output that nobody has taken yet. What nobody takes is bounded: the oldest bytes go.
+    /// Takes console output, up to `max` bytes. Where there is none, `wake` is called when there is some.
+    ///
+    /// Until the first call nobody reads the console: the last 1 MiB is kept. From then on a guest that waits for its
+    /// transmitter loses nothing, and waits while 1 MiB is not taken; of one that does not wait up to 2 MiB are kept.
     #[must_use]
-    pub fn take_console(&self) -> Vec<u8> {
-        self.shared.outbox.take_console()
+    pub fn take_console(&self, max: usize) -> Vec<u8> {
+        self.with_bus(|bus| bus.take_console(max))
+            .unwrap_or_else(|| self.shared.outbox.take_console(max))
+    }
+
+    /// Says that nobody reads the console any more: it is as if nobody ever had.
+    pub fn release_console(&self) {
+        self.with_bus(Bus::release_console)
+            .unwrap_or_else(|| self.shared.outbox.release_console());
+    }
+
+    /// Does something with the devices, unless the VM is closed.
+    fn with_bus<T>(&self, operation: impl FnOnce(&Bus) -> T) -> Option<T> {
+        let resources = self
+            .shared
+            .resources
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        resources.as_ref().map(|held| operation(&held.context.bus))
     }
 
     /// What was counted so far; once the VM is closed, all of it.
@@ -329,6 +350,7 @@ impl Vm {
             failures,
             delivered: events.delivered,
             lost: events.lost,
+            console_bytes_lost: events.console_bytes_lost,
             decisions: self.shared.statistics.decisions(),
         }
     }
@@ -429,20 +451,23 @@ impl Vm {
         self.send(Message::ReplacePage { gpa, reply });
     }
 
-    /// Hands input to the guest's console; returns how many bytes its UART took.
+    /// Hands input to the guest's console; returns how many bytes its UART took. Where that is not all, `wake` is called when
+    /// the guest has taken everything, and there is room again.
     ///
     /// # Errors
     /// [`VmError::Closed`].
     pub fn console_input(&self, input: &[u8]) -> Result<usize, VmError> {
-        let resources = self
-            .shared
-            .resources
-            .read()
-            .unwrap_or_else(PoisonError::into_inner);
-        let held = resources.as_ref().ok_or(VmError::Closed {
-            operation: "console.write()",
-        })?;
-        Ok(held.context.bus.console_input(input))
+        self.with_bus(|bus| bus.console_input(input))
+            .ok_or(VmError::Closed {
+                operation: "console.write()",
+            })
+    }
+
+    /// For how many bytes of console input the guest's UART has room: where there was too little, for none until the guest has
+    /// taken everything. None, once the VM is closed.
+    #[must_use]
+    pub fn console_input_room(&self) -> usize {
+        self.with_bus(Bus::console_input_room).unwrap_or(0)
     }
 }
 

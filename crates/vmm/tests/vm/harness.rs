@@ -215,17 +215,25 @@ impl Machine {
 
     fn take(&mut self) {
         self.events.extend(self.vm.take_events());
-        self.console.extend(self.vm.take_console());
+        self.console.extend(self.vm.take_console(usize::MAX));
     }
 
     /// Waits until what came so far is enough.
     pub(crate) fn until(&mut self, what: &str, enough: impl Fn(&Self) -> bool) {
+        self.repeat_until(what, |machine| {
+            machine.take();
+            enough(machine)
+        });
+    }
+
+    /// The same without taking anything, neither events nor console output.
+    pub(crate) fn until_untaken(&mut self, what: &str, enough: impl Fn(&Self) -> bool) {
+        self.repeat_until(what, |machine| enough(machine));
+    }
+
+    fn repeat_until(&mut self, what: &str, mut enough: impl FnMut(&mut Self) -> bool) {
         let deadline = Instant::now() + LIMIT;
-        loop {
-            self.take();
-            if enough(self) {
-                return;
-            }
+        while !enough(self) {
             assert!(Instant::now() < deadline, "no {what} within {LIMIT:?}");
             std::thread::sleep(Duration::from_micros(200));
         }

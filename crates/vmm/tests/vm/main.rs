@@ -5,6 +5,7 @@
 )]
 
 mod capability;
+mod console;
 mod create;
 mod decisions;
 mod events;

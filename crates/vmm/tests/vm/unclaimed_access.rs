@@ -97,19 +97,6 @@ fn an_access_that_a_device_claims_is_no_event() {
 }
 
 #[test]
-fn what_is_typed_reaches_the_guest() {
-    let receive = Step::MmioRead {
-        gpa: Gpa::from_bits(0x4000_2000),
-        len: 1,
-    };
-    let mut machine = Machine::new(INJECT, vec![guest([receive, Step::Print("{x0}".to_owned())])]);
-    assert_eq!(machine.vm.console_input(b"A"), Ok(1));
-    machine.start().expect("created");
-    machine.until("output", |machine| machine.console.len() == 18);
-    assert_eq!(machine.console, b"0x0000000000000041");
-}
-
-#[test]
 fn an_access_whose_abort_cannot_be_injected_fails_the_machine() {
     let refuse = Step::RefuseRegister {
         register: RegId::ESR_EL1,

@@ -12,6 +12,7 @@ const LIMIT: Duration = Duration::from_secs(30);
 fn context() -> Arc<RunContext> {
     // The outbox wakes its reader from the vCPU's thread: what a panic there would do.
     let outbox = Arc::new(Outbox::new(Box::new(|| panic!("a defect"))));
+    assert!(outbox.take_console(1).is_empty(), "its reader waits for output");
     Arc::new(fake::context(RecoverablePolicy::Inject, Arc::clone(&outbox)))
 }
 
