@@ -14,6 +14,8 @@ import { Injector } from './injector.ts'
 const MIB = 2 ** 20
 const RAM = 0x8000_0000n
 const PAGE = 4096n
+/** Each byte costs the guest several exits, of which an emulated host has some thousand a second: a MiB takes many minutes. */
+const ECHO_BYTES = Number(process.env['SEAWALL_ECHO_BYTES'] ?? 32 * 1024)
 /** A guest answers within seconds; on a busy emulated host it may need more. AVA's own limit is for all tests alike. */
 const LIMIT_MS = 900_000
 
@@ -58,38 +60,41 @@ test.serial('a Linux guest with four vCPUs uses them all', async (t) => {
   await powerOff(t, guest)
 })
 
-test.serial(
-  'a Linux guest echoes 1 MiB through its console, and is paused and resumed meanwhile',
-  async (t) => {
-    t.timeout(LIMIT_MS)
-    await using guest = await LinuxGuest.boot({ vcpus: 2 })
-    const { vm } = guest
-    const sent = randomBytes(MIB).toString('latin1')
-    guest.send(`echo ${MIB}`)
-    await guest.report('echo', { state: 'ready' })
-    const from = guest.console.length
-    vm.console.write(Buffer.from(sent, 'latin1'))
-    let pauses = 0
-    const done = guest.report('echo', { state: 'done' }).then(() => true)
-    while (!(await Promise.race([done, new Promise((resolve) => setTimeout(resolve, 500, false))]))) {
-      // A vCPU that does not leave the guest within 10 seconds makes the VM fail, so that each step has its bound.
-      await vm.pause()
-      for (const vcpu of vm.vcpus) {
-        const mode = (await vcpu.getRegister('pstate')) & 0xfn
-        t.true([0n, 4n, 5n].includes(mode), `mode ${mode}`)
-        t.not(await vcpu.getRegister('pc'), 0n)
-      }
-      t.is(vm.memory.read(RAM + 56n, 4).toString('latin1'), 'ARM\x64')
-      await vm.resume()
-      pauses += 1
+test.serial('a Linux guest echoes what it is sent, and is paused and resumed meanwhile', async (t) => {
+  t.timeout(LIMIT_MS)
+  await using guest = await LinuxGuest.boot({ vcpus: 2 })
+  const { vm } = guest
+  const sent = randomBytes(ECHO_BYTES).toString('latin1')
+  guest.send(`echo ${ECHO_BYTES}`)
+  await guest.report('echo', { state: 'ready' })
+  const from = guest.console.length
+  const began = performance.now()
+  vm.console.write(Buffer.from(sent, 'latin1'))
+  let pauses = 0
+  const done = guest.until(
+    'the end of the echo',
+    () => guest.console.length >= from + ECHO_BYTES || undefined,
+    LIMIT_MS,
+  )
+  while (!(await Promise.race([done, new Promise((resolve) => setTimeout(resolve, 500, false))]))) {
+    // A vCPU that does not leave the guest within 10 seconds makes the VM fail, so that each step has its bound.
+    await vm.pause()
+    for (const vcpu of vm.vcpus) {
+      const mode = (await vcpu.getRegister('pstate')) & 0xfn
+      t.true([0n, 4n, 5n].includes(mode), `mode ${mode}`)
+      t.not(await vcpu.getRegister('pc'), 0n)
     }
-    t.log(`${pauses} pauses`)
-    t.true(pauses > 0)
-    const echoed = guest.console.slice(from, from + MIB)
-    t.true(echoed === sent, 'what came back is what was sent')
-    await powerOff(t, guest)
-  },
-)
+    t.is(vm.memory.read(RAM + 56n, 4).toString('latin1'), 'ARM\x64')
+    await vm.resume()
+    pauses += 1
+  }
+  t.log(`${ECHO_BYTES} bytes in ${Math.round((performance.now() - began) / 1000)} s, ${pauses} pauses`)
+  await guest.report('echo', { state: 'done' })
+  t.true(pauses > 0)
+  const echoed = guest.console.slice(from, from + ECHO_BYTES)
+  t.true(echoed === sent, 'what came back is what was sent')
+  await powerOff(t, guest)
+})
 
 test.serial(
   'a guest that reboots ends, or boots again with fresh memory in the place of a lost page',
@@ -152,12 +157,12 @@ test.serial('memory errors while the kernel boots end the guest, and nothing els
   t.timeout(LIMIT_MS)
   const seen: string[] = []
   // The kernel's text and data, from its first pages to its last.
-  for (const offset of [0x1_0000n, 0x80_0000n, 0x180_0000n, 0x200_0000n]) {
+  for (const offset of [0x1_0000n, 0x100_0000n, 0x200_0000n]) {
     using injector = new Injector()
     await using guest = await LinuxGuest.create({ vcpus: 2 })
     injector.arm('fsc=0x10 ea=1', RAM + offset, 0x10_0000n)
     await guest.vm.start()
-    const outcome = await guest.hear(said('ready'), 60_000)
+    const outcome = await guest.hear(said('ready'), 40_000)
     if (outcome !== null) {
       seen.push(`0x${offset.toString(16)}: not touched`)
       t.deepEqual(guest.failures, [])
