@@ -1,6 +1,7 @@
 import { cpSync } from 'node:fs'
 import { join } from 'node:path'
 import { type CargoWorkspace, RUST_TARGET } from './cargo.ts'
+import type { LabFile } from './project-archive.ts'
 import type { ToolRoot } from './tool-root.ts'
 
 /** The addon's file name for arm64 Linux, in `native/` of the project. */
@@ -16,4 +17,13 @@ export async function makeAddon(root: ToolRoot, workspace: CargoWorkspace): Prom
     cpSync(join(workspace.target, RUST_TARGET, 'release', 'libseawall_napi.so'), join(into, ADDON_FILE))
   })
   return join(folder, ADDON_FILE)
+}
+
+/**
+ * The addon's loader, for a run in the lab: `npm run build` makes one that chooses among platforms, and a clone in which
+ * nothing was built has none.
+ */
+export const ADDON_LOADER: LabFile = {
+  path: 'native/index.cjs',
+  content: Buffer.from(`module.exports = require('./${ADDON_FILE}')\n`),
 }

@@ -9,7 +9,8 @@ export function renderDocument({ kernel, rows }: Experiment, qemu: string): stri
 This page is written by \`npm run blast-radius -- --all\`, and all that it says of outcomes was seen in that run.
 
 - Host: Linux ${kernel} on arm64, in [the lab](lab.md), emulated by QEMU ${qemu}
-- Guest: Linux ${guests.join(', ')}, ${GUEST_MEMORY_MIB} MiB, ${VCPUS} vCPUs, booted by Seawall; its programs are in \`lab/linux-guest\`
+- Guest: Linux ${guests.join(', ')}, ${GUEST_MEMORY_MIB} MiB, ${VCPUS} vCPUs, booted by Seawall; its [programs](../lab/linux-guest/README.md)
+  are the lab's own
 
 ## The experiment
 
@@ -20,11 +21,14 @@ This page is written by \`npm run blast-radius -- --all\`, and all that it says 
 3. The victim uses the page: **load** is a load in user mode, **fetch** runs code in the page, **write** passes the page to
    \`write(2)\`, so that the guest's kernel reads it.
 4. Who is still there is asked: the victim's parent, the bystander, the guest's first process.
-5. The guest works: ${WORK.forks} programs are started, then ${WORK.passes} processes write to all free memory but 16 MiB. The page of a dead
-   process goes back to the guest's allocator, which gives it away again.
+5. The guest works: ${WORK.forks} programs are started, then ${WORK.passes} processes write to all free memory but 16 MiB.
+   Should the process that starts them be lost, another does it all again. The page of a dead process goes back to the
+   guest's allocator, which gives it away again.
 6. The same is asked again.
 
-A process *hangs* where its parent has waited ten seconds for its end.
+A process *hangs* where its parent has waited ten seconds for its end, and \`-\` is where there was no guest to ask. To which
+process the page falls, and what that process holds when it dies, differs from run to run. The guest's kernel has
+\`panic_on_oops\` off, as is its default.
 
 ## What was seen
 

@@ -13,10 +13,12 @@ import {
   WORK,
   type Work,
 } from './blast-radius-recording.ts'
-import { type Fields, LinuxGuest, said } from './linux-guest.ts'
+import { type Fields, LinuxGuest, type Report, said } from './linux-guest.ts'
 
 /** Limits in milliseconds, for an emulated machine that is busy with other things too. */
 const LIMIT = { row: 400_000, boot: 180_000, answer: 30_000, use: 30_000, work: 240_000 }
+/** How often a worker that does not come to an end is looked for. One that hangs twice in the same place is given up. */
+const LOOK_MS = 15_000
 
 /**
  * Boots a guest, lets a process of it lose a page, and says what was seen; `halves: 1` leaves out what happens when the guest
@@ -143,13 +145,18 @@ async function count(guest: LinuxGuest): Promise<number | null> {
   return answer === null ? null : Number(answer.fields['count'])
 }
 
-/** Has the guest do the fixed amount of work. */
+/** Has the guest do the fixed amount of work. If the worker is lost the second one does it. */
 async function work(guest: LinuxGuest): Promise<Work> {
-  const isDone = said('stress', { state: 'done' })
-  const isDead = said('ended', { program: 'stress' })
-  guest.send(`stress ${WORK.forks} ${WORK.passes}`)
-  const end = await guest.hear((report) => isDone(report) || isDead(report), LIMIT.work)
-  const lost: Fields[] = end !== null && isDead(end) ? [end.fields] : []
+  const lost: Fields[] = []
+  let end: Report | null = null
+  for (const command of ['', 'relieve\n']) {
+    guest.send(`${command}stress ${WORK.forks} ${WORK.passes}`)
+    const started = await guest.hear(said('stress', { state: 'started' }), LIMIT.answer)
+    const seen = await awaitWorker(guest, started?.fields['pid'] ?? '')
+    if (seen.worker !== null) lost.push(seen.worker)
+    end = seen.end
+    if (end !== null || guest.hasEnded) break
+  }
   for (const state of ['lost', 'stuck']) {
     const isLost = said('stress', { state })
     for (let one = await guest.hear(isLost, 0); one !== null; one = await guest.hear(isLost, 0)) {
@@ -160,12 +167,34 @@ async function work(guest: LinuxGuest): Promise<Work> {
   const number = (name: string): number => Number(end?.fields[name])
   return {
     processes: WORK.forks + WORK.passes,
-    work:
-      end === null || !isDone(end)
-        ? null
-        : { well: number('well'), badly: number('badly'), never: number('never'), kib: number('kib') },
+    work: end && {
+      well: number('well'),
+      badly: number('badly'),
+      never: number('never'),
+      kib: number('kib'),
+    },
     lost,
   }
+}
+
+/** Waits until the work is done; or until its worker is dead, hangs, or has no more time, and then says what became of it. */
+async function awaitWorker(
+  guest: LinuxGuest,
+  pid: string,
+): Promise<{ end: Report | null; worker: Fields | null }> {
+  const isDone = said('stress', { state: 'done' })
+  const isDead = said('ended', { program: 'stress' })
+  const deadline = performance.now() + LIMIT.work
+  let at: Fields | null = null
+  while (performance.now() < deadline) {
+    const end = await guest.hear((report) => isDone(report) || isDead(report), LOOK_MS)
+    if (end !== null) return isDone(end) ? { end, worker: null } : { end: null, worker: end.fields }
+    if (guest.hasEnded) return { end: null, worker: null }
+    const before: Fields | null = at
+    at = await whereabouts(guest, pid)
+    if (at?.['task'] === 'D' && before?.['task'] === 'D' && at['function'] === before['function']) break
+  }
+  return { end: null, worker: { program: 'stress', pid, ...at } }
 }
 
 /** What a process of the guest does. */

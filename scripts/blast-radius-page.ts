@@ -3,6 +3,7 @@ import type { Failure, Half, ObservedRow, RowRecording, Work } from './blast-rad
 import { ROWS } from './blast-radius-recording.ts'
 import { hex } from './demo-recording.ts'
 import { type Complaint, complaints } from './guest-complaints.ts'
+import type { Fields } from './linux-guest.ts'
 
 /** Of SIGBUS, by number: include/uapi/asm-generic/siginfo.h. */
 const BUS_CODES = ['', 'BUS_ADRALN', 'BUS_ADRERR', 'BUS_OBJERR', 'BUS_MCEERR_AR', 'BUS_MCEERR_AO']
@@ -53,7 +54,8 @@ function title(id: string): string {
   return row === undefined ? id : `${row.armSeaToUser ? 'Seawall' : 'KVM alone'}, ${row.use}`
 }
 
-function victim({ victim: { signal, end, survived, process }, first }: ObservedRow): string {
+/** How the victim came off. */
+export function victim({ victim: { signal, end, survived, process }, first }: ObservedRow): string {
   if (end === null) {
     if (process !== null) return `hangs in ${process['function']}`
     return first.answers ? 'no end seen' : NOTHING
@@ -73,12 +75,14 @@ function signalName(number: number): string {
   return found?.[0] ?? `signal ${number}`
 }
 
-function bystander({ bystander: counts }: Half): string {
+/** Whether the bystander gets on. */
+export function bystander({ bystander: counts }: Half): string {
   if (counts === null) return NOTHING
   return counts.after > counts.before ? 'counts on' : `stands at ${counts.after}`
 }
 
-function guest({ exit, kernelLog }: ObservedRow, half: Half): string {
+/** Whether the guest lives. */
+export function guest({ exit, kernelLog }: ObservedRow, half: Half): string {
   if (half.answers) return 'answers'
   const panic = complaints(kernelLog).find(({ text }) => text.startsWith('Kernel panic'))
   if (panic !== undefined) return panic.text.replace('Kernel panic - not syncing', 'panic')
@@ -92,7 +96,8 @@ function secondHalf(row: RowRecording): string[] {
   return [consumers(further), processes(second), bystander(second), guest(row, second)]
 }
 
-function consumers(failures: readonly Failure[]): string {
+/** Who met the page, how often. */
+export function consumers(failures: readonly Failure[]): string {
   const count = (mode: 'user' | 'kernel'): number =>
     failures.filter(({ consumer }) => consumer?.mode === mode).length
   if (failures.length === 0) return 'none'
@@ -102,11 +107,16 @@ function consumers(failures: readonly Failure[]): string {
     .join(', ')
 }
 
-function processes({ work, processes: all, lost }: Work): string {
-  if (work === null) return `not done, ${lost.length} lost`
-  const { well, badly, never } = work
-  const others = [badly > 0 ? `, ${badly} killed` : '', never > 0 ? `, ${never} hangs` : ''].join('')
-  return `${well} of ${all} ended well${others}`
+/** What became of the guest's work. */
+export function processes({ work, processes: all, lost }: Work): string {
+  const workers = lost.filter(({ program }) => program === 'stress')
+  const killed = workers.filter(({ signal }) => signal !== undefined).length + (work?.badly ?? 0)
+  const hanging = workers.filter(({ task }) => task === 'D').length + (work?.never ?? 0)
+  return [
+    work === null ? 'not done' : `${work.well} of ${all} ended well`,
+    ...(killed > 0 ? [`${killed} killed`] : []),
+    ...(hanging > 0 ? [`${hanging} hangs`] : []),
+  ].join(', ')
 }
 
 function failure(one: Failure): string {
@@ -120,12 +130,13 @@ function failure(one: Failure): string {
   return `${half === 1 ? 'first' : 'second'} half: ${source}, page ${hex(gpa)}${at}${syndrome}: ${action}${did}${told}${put}`
 }
 
-function complaint({ text, process, place }: Complaint): string {
+/** A complaint in a line. */
+export function complaint({ text, process, place }: Complaint): string {
   const who = process === null ? '' : `, in ${process}`
   return `${text}${who}${place === null ? '' : `, at ${place}`}`
 }
 
-function fields(one: Readonly<Record<string, string>>): string {
+function fields(one: Fields): string {
   return Object.entries(one)
     .map(([key, value]) => `${key} ${value}`)
     .join(', ')

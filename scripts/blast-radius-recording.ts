@@ -86,7 +86,7 @@ export interface Work {
     readonly never: number
     readonly kib: number
   } | null
-  /** Every process that was lost meanwhile, or hangs, and then where. */
+  /** Every process that was lost meanwhile, or hangs, and then where; the worker itself, too. */
   readonly lost: readonly Fields[]
 }
 

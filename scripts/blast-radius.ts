@@ -1,11 +1,12 @@
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
-import { LabError, runInLab, setUpLab } from '../lab/lab.ts'
+import { LabError } from '../lab/lab.ts'
 import { renderDocument } from './blast-radius-document.ts'
 import { renderTables } from './blast-radius-page.ts'
-import { CLASSES, type Experiment, ROWS, type Row } from './blast-radius-recording.ts'
-import { fromJson, toJson } from './demo-recording.ts'
+import { CLASSES, ROWS, type Row } from './blast-radius-recording.ts'
+import { runExperiment } from './blast-radius-run.ts'
+import { toJson } from './demo-recording.ts'
 import { projectRoot } from './step.ts'
 
 const HELP = `Lets a Linux guest lose a page, and says how far the damage goes: with Seawall, and with KVM alone.
@@ -24,10 +25,7 @@ Runs in the lab, which it sets up first; a row takes one to two minutes.
 Exit code: 0 if every row was observed, whatever was seen; 1 if one was not; 2 if the experiment could not be run.
 `
 
-const STAGE = join('build', 'scripts', 'blast-radius-stage.js')
 const DOCUMENT = join(projectRoot, 'docs', 'blast-radius.md')
-/** For a row, whose own limit ends it earlier, and for the lab's boot. */
-const LIMIT_MS = { row: 420_000, lab: 120_000 }
 const NOT_OBSERVED = 1
 const NOT_RUN = 2
 
@@ -48,7 +46,7 @@ async function main(): Promise<number> {
       process.stdout.write(HELP)
       return 0
     }
-    const { experiment, qemu } = await run(chosen(values.all, values.row))
+    const { experiment, qemu } = await runExperiment(chosen(values.all, values.row))
     if (values.write ?? values.all) writeFileSync(DOCUMENT, renderDocument(experiment, qemu))
     const ok = experiment.rows.every((row) => !('error' in row))
     const { kernel, node, rows } = experiment
@@ -74,23 +72,6 @@ function chosen(all: boolean, ids: readonly string[]): readonly Row[] {
     if (row !== undefined) return row
     throw new Error(`Expected ${ROWS.map((one) => one.id).join(', ')} for --row but received ${id}`)
   })
-}
-
-async function run(rows: readonly Row[]): Promise<{ experiment: Experiment; qemu: string }> {
-  const lab = await setUpLab()
-  const { exitCode, stdout, stderr, qemuVersion } = await runInLab(lab, {
-    command: ['node', STAGE, ...rows.map(({ id }) => id)],
-    timeoutMs: LIMIT_MS.lab + rows.length * LIMIT_MS.row,
-    onOutput: (chunk, stream) => {
-      if (stream === 'stderr') process.stderr.write(chunk)
-    },
-  })
-  if (exitCode !== 0) {
-    throw new Error(
-      `Expected exit code 0 from ${STAGE} in the lab but received ${exitCode}:\n${stderr.trim()}`,
-    )
-  }
-  return { experiment: fromJson(stdout.trimEnd().split('\n').at(-1) ?? '') as Experiment, qemu: qemuVersion }
 }
 
 process.exitCode = await main()

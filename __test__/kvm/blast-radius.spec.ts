@@ -1,7 +1,8 @@
 import test, { type ExecutionContext } from 'ava'
 import { observe } from '../../scripts/blast-radius-observe.ts'
-import { type ObservedRow, ROWS } from '../../scripts/blast-radius-recording.ts'
+import { GUEST_MEMORY_MIB, type ObservedRow, ROWS, VCPUS } from '../../scripts/blast-radius-recording.ts'
 import { complaints } from '../../scripts/guest-complaints.ts'
+import { LinuxGuest } from '../../scripts/linux-guest.ts'
 
 const SIGBUS = 7
 const SIGSEGV = 11
@@ -24,6 +25,33 @@ function isAlive(t: ExecutionContext, { first: { answers, bystander }, exit }: O
   t.true(bystander !== null && bystander.after > bystander.before)
   t.is(exit, null)
 }
+
+test.serial('a guest whose pages are all good loses nothing', async (t) => {
+  t.timeout(LIMIT_MS)
+  await using guest = await LinuxGuest.boot({ memory: GUEST_MEMORY_MIB * 2 ** 20, vcpus: VCPUS })
+  for (const [use, result] of [
+    ['load', { value: '0x5e5e5e5e5e5e5e5e' }],
+    ['fetch', { value: '0x5eed' }],
+    ['write', { written: '4096', errno: '0' }],
+  ] as const) {
+    const { fields } = await guest.ask(`victim ${use}`, 'victim')
+    t.like(fields, { state: 'ready', use })
+    const survived = await guest.ask('go', 'victim')
+    t.like(survived.fields, { state: 'survived', ...result })
+    t.like((await guest.report('ended')).fields, { program: 'victim', exit: '0', signal: '0' })
+  }
+  const workers = new Set<string | undefined>()
+  for (const [command, well] of [
+    ['stress 5 2', '7'],
+    ['relieve\nstress 2 0', '2'],
+  ] as const) {
+    guest.send(command)
+    workers.add((await guest.report('stress', { state: 'started' })).fields['pid'])
+    t.like((await guest.report('stress', { state: 'done' })).fields, { well, badly: '0', never: '0' })
+  }
+  t.is(workers.size, 2)
+  t.deepEqual(guest.failures, [])
+})
 
 test.serial('a Linux guest loses the process that used the lost page, and nothing else', async (t) => {
   const seen = await run(t, 'seawall-load', 2)

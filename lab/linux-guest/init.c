@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //
 // The first process of the guest: obeys commands from the console, a line each, and tells what becomes of its processes.
-// README.md beside this file has the commands. The bystander and the stress worker are started at once: afterwards this
-// process asks the kernel for as little memory as it can, so that it is not the one that meets a page which another left.
+// README.md beside this file has the commands. The bystander and the stress workers are started at once: afterwards
+// this process asks the kernel for as little memory as it can, so that it is not the one that meets a page which another left.
 #define _GNU_SOURCE
 #include "console.h"
 #include "report.h"
@@ -33,7 +33,9 @@ struct program {
 };
 
 static struct program bystander = { .name = "bystander", .input = -1 };
-static struct program worker = { .name = "stress", .input = -1 };
+/* One works, the other takes its place should it be lost. */
+static struct program workers[] = { { .name = "stress", .input = -1 }, { .name = "stress", .input = -1 } };
+static struct program *worker = &workers[0];
 static struct program victim = { .name = "victim", .input = -1 };
 static _Atomic uint64_t *counter;
 
@@ -94,7 +96,10 @@ static struct program *find(pid_t pid)
 {
 	static struct program orphan = { .name = "orphan", .input = -1 };
 
-	return pid == bystander.pid ? &bystander : pid == worker.pid ? &worker : pid == victim.pid ? &victim : &orphan;
+	for (size_t index = 0; index < 2; index++)
+		if (pid == workers[index].pid)
+			return &workers[index];
+	return pid == bystander.pid ? &bystander : pid == victim.pid ? &victim : &orphan;
 }
 
 /* Tells of each process that ended, and of each signal that is about to reach the victim. */
@@ -181,10 +186,12 @@ static void start_victim(const char *use)
 		fail("ptrace");
 }
 
-static void tell(struct program *program, const char *text)
+static int tell(struct program *program, const char *text)
 {
-	if (program->pid == 0 || write(program->input, text, strlen(text)) < 0)
-		report("refused command=%s expected=%s received=none", program == &victim ? "go" : "stress", program->name);
+	if (program->pid != 0 && write(program->input, text, strlen(text)) > 0)
+		return 1;
+	report("refused command=%s expected=%s received=none", program == &victim ? "go" : "stress", program->name);
+	return 0;
 }
 
 static void obey(char *line)
@@ -207,7 +214,10 @@ static void obey(char *line)
 		tell(&victim, "!");
 	} else if (strcmp(command, "stress") == 0) {
 		snprintf(text, sizeof(text), "%s\n", argument);
-		tell(&worker, text);
+		if (tell(worker, text))
+			report("stress state=started pid=%d", worker->pid);
+	} else if (strcmp(command, "relieve") == 0) {
+		worker = &workers[1];
 	} else if (strcmp(command, "echo") == 0) {
 		unsigned long count = strtoul(argument, NULL, 10);
 		report("echo state=ready bytes=%lu", count);
@@ -253,7 +263,8 @@ int main(void)
 		{ .fd = signalfd(-1, &child, SFD_CLOEXEC | SFD_NONBLOCK), .events = POLLIN },
 	};
 	start_bystander();
-	start_with_pipe(&worker, NULL);
+	start_with_pipe(&workers[0], NULL);
+	start_with_pipe(&workers[1], NULL);
 	if (mlockall(MCL_CURRENT | MCL_FUTURE) != 0)
 		fail("mlockall");
 	uname(&kernel);

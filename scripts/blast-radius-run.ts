@@ -1,0 +1,28 @@
+import { join } from 'node:path'
+import { ADDON_LOADER } from '../lab/addon.ts'
+import { runInLab, setUpLab } from '../lab/lab.ts'
+import type { Experiment, Row } from './blast-radius-recording.ts'
+import { fromJson } from './demo-recording.ts'
+
+const STAGE = join('build', 'scripts', 'blast-radius-stage.js')
+/** For a row, whose own limit ends it earlier, and for the lab's boot. */
+const LIMIT_MS = { row: 420_000, lab: 120_000 }
+
+/** Observes rows in the lab, which is set up first. Says on stderr which row it is at. */
+export async function runExperiment(rows: readonly Row[]): Promise<{ experiment: Experiment; qemu: string }> {
+  const lab = await setUpLab()
+  const { exitCode, stdout, stderr, qemuVersion } = await runInLab(lab, {
+    command: ['node', STAGE, ...rows.map(({ id }) => id)],
+    files: [ADDON_LOADER],
+    timeoutMs: LIMIT_MS.lab + rows.length * LIMIT_MS.row,
+    onOutput: (chunk, stream) => {
+      if (stream === 'stderr') process.stderr.write(chunk)
+    },
+  })
+  if (exitCode !== 0) {
+    throw new Error(
+      `Expected exit code 0 from ${STAGE} in the lab but received ${exitCode}:\n${stderr.trim()}`,
+    )
+  }
+  return { experiment: fromJson(stdout.trimEnd().split('\n').at(-1) ?? '') as Experiment, qemu: qemuVersion }
+}
