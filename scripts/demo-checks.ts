@@ -45,7 +45,8 @@ export function checkAct(act: Act, { kvmAlone, seawall, restoredFields }: ActRec
   ]
 }
 
-function check(name: string, expected: string, received: string | null | undefined): Check {
+/** Compares what was expected and what was received, word for word. */
+export function check(name: string, expected: string, received: string | null | undefined): Check {
   return { name, expected, received: received || 'nothing', ok: expected === received }
 }
 

@@ -3,6 +3,7 @@ import { type Act, BAD_PAGE } from './demo-acts.ts'
 import { afterException, type Check } from './demo-checks.ts'
 import type { Performance } from './demo-place.ts'
 import { type ActRecording, hex } from './demo-recording.ts'
+import { entry, INDENT, joined, marks, wrapped } from './demo-text.ts'
 
 /** An act, what was seen of it, and whether it is what had to be seen. */
 export interface PlayedAct {
@@ -10,16 +11,6 @@ export interface PlayedAct {
   readonly recording: ActRecording
   readonly checks: readonly Check[]
 }
-
-const WIDTH = 100
-const LABEL_WIDTH = 12
-const INDENT = ' '.repeat(LABEL_WIDTH)
-/** Bold, green and red, by how a line begins. */
-const STYLES: readonly (readonly [start: RegExp, style: number])[] = [
-  [/^(Seawall|Act) /, 1],
-  [/^( {2}✓|All )/, 32],
-  [/^( {2}✗|\d)/, 31],
-]
 
 /** The fields of a syndrome that get a line even where they are 0; all others have to say something. */
 const FIELDS_OF_ABORT = ['EC', 'SET', 'FnV', 'EA', 'WnR', 'DFSC']
@@ -45,12 +36,12 @@ export function renderPage(performance: Performance, played: readonly PlayedAct[
       '',
       ...story(one),
       '',
-      ...marks(one),
+      ...marks(one.checks),
     ]),
     '',
     ...verdict(played),
   ]
-  return `${lines.map((line) => (colours ? paint(line) : line)).join('\n')}\n`
+  return joined(lines, colours)
 }
 
 function head({ place, qemu, recording: { kernel, node, support } }: Performance): string[] {
@@ -137,14 +128,6 @@ function fieldLine(line: string): string[] {
   return wrapped(`${INDENT}  ${name.padEnd(5)}${bits.padStart(5)}  ${value.padEnd(6)}`, meaning)
 }
 
-function marks({ checks }: PlayedAct): string[] {
-  return checks.flatMap(({ ok, name, expected, received }) =>
-    ok
-      ? wrapped('  ✓ ', `${name}: ${received}`)
-      : wrapped('  ✗ ', `${name}: expected ${expected} but received ${received}`),
-  )
-}
-
 function verdict(played: readonly PlayedAct[]): string[] {
   const checks = played.flatMap((one) => one.checks)
   const failed = played.flatMap((one, index) =>
@@ -154,31 +137,6 @@ function verdict(played: readonly PlayedAct[]): string[] {
   return [`${failed.length} of ${checks.length} checks failed:`, ...failed]
 }
 
-function entry(label: string, text: string): string[] {
-  return wrapped(`  ${label}`.padEnd(LABEL_WIDTH), text)
-}
-
-/** `text` after `first`, broken between words where it is too long; further lines are indented as far. */
-function wrapped(first: string, text: string): string[] {
-  const room = WIDTH - first.length
-  const lines: string[] = []
-  let rest = text
-  while (rest.length > room) {
-    const space = rest.lastIndexOf(' ', room)
-    const end = space > 0 ? space : room
-    lines.push(rest.slice(0, end))
-    rest = rest.slice(end).trimStart()
-  }
-  return [...lines, rest].map((line, index) =>
-    `${index === 0 ? first : ' '.repeat(first.length)}${line}`.trimEnd(),
-  )
-}
-
 function quoted(lines: readonly string[]): string {
   return lines.map((line) => JSON.stringify(line)).join(', ') || 'nothing'
-}
-
-function paint(line: string): string {
-  const [, style] = STYLES.find(([start]) => start.test(line)) ?? []
-  return style === undefined ? line : `\u001b[${style}m${line}\u001b[0m`
 }

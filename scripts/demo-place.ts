@@ -3,7 +3,7 @@ import { accessSync, constants, existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { probeHost } from 'seawall'
-import { ADDON_FILE } from '../lab/addon.ts'
+import { ADDON_LOADER } from '../lab/addon.ts'
 import { assembleGuests, runInLab, setUpLab, ThisMachine } from '../lab/lab.ts'
 import { say } from '../lab/progress.ts'
 import { buildAddon } from './addon.ts'
@@ -62,10 +62,7 @@ async function performInLab(): Promise<Performance> {
   say('booting the lab and playing there')
   const { exitCode, stdout, stderr, qemuVersion, seconds } = await runInLab(lab, {
     command: ['node', STAGE],
-    // `npm run build` makes a loader that chooses among platforms; in the lab there is one.
-    files: [
-      { path: 'native/index.cjs', content: Buffer.from(`module.exports = require('./${ADDON_FILE}')\n`) },
-    ],
+    files: [ADDON_LOADER],
     timeoutMs: LIMIT_MS,
   })
   say(`the lab was up for ${seconds.toFixed(1)} s`)

@@ -1,0 +1,112 @@
+import { bystander, complaint, consumers, guest, processes, victim } from './blast-radius-page.ts'
+import { GUEST_MEMORY_MIB, type ObservedRow, VCPUS } from './blast-radius-recording.ts'
+import type { Check } from './demo-checks.ts'
+import { hex } from './demo-recording.ts'
+import { entry, INDENT, joined, marks, wrapped } from './demo-text.ts'
+import { complaints } from './guest-complaints.ts'
+
+/** One run of the guest, and whether it is what had to be seen. */
+export interface PlayedRun {
+  readonly row: ObservedRow
+  readonly checks: readonly Check[]
+}
+
+/** Where the guest ran. */
+export interface Place {
+  readonly kernel: string
+  readonly node: string
+  readonly qemu: string
+}
+
+/** Writes the demo for people: the same guest with KVM alone, and with Seawall. */
+export function renderGuestPage(
+  place: Place,
+  kvmAlone: PlayedRun,
+  seawall: PlayedRun,
+  colours: boolean,
+): string {
+  const checks = [...kvmAlone.checks, ...seawall.checks]
+  const failed = checks.filter(({ ok }) => !ok)
+  const lines = [
+    'Seawall demo: a process of a Linux guest loads from a page that has gone bad',
+    '',
+    ...entry('Host', `Linux ${place.kernel} on arm64, Node ${place.node.replace(/^v/, '')}`),
+    ...entry('Where', `in the lab: QEMU ${place.qemu} emulates the host`),
+    ...entry(
+      'Guest',
+      `Linux ${seawall.row.release}, ${VCPUS} vCPUs, ${GUEST_MEMORY_MIB} MiB, booted by Seawall`,
+    ),
+    ...entry('Error', 'the page of a process goes bad; a kernel module plays the hardware that finds out'),
+    '',
+    'Run 1: KVM alone (capabilities: { armSeaToUser: false })',
+    '',
+    ...page(kvmAlone.row),
+    ...exit(kvmAlone.row),
+    ...entry('Kernel', kernel(kvmAlone.row)),
+    ...entry('Guest', `it ended: ${kvmAlone.row.exit?.reason ?? 'not at all'}`),
+    '',
+    ...marks(kvmAlone.checks),
+    '',
+    'Run 2: with Seawall',
+    '',
+    ...page(seawall.row),
+    ...exit(seawall.row),
+    ...entry('Victim', victim(seawall.row)),
+    ...entry('Bystander', counts(seawall.row)),
+    ...entry('Guest', guest(seawall.row, seawall.row.first)),
+    '',
+    ...marks(seawall.checks),
+    '',
+    ...afterwards(seawall.row),
+    '',
+    ...(failed.length === 0
+      ? [
+          `All ${checks.length} checks hold: with KVM alone the error ended the guest, with Seawall the victim.`,
+        ]
+      : [
+          `${failed.length} of ${checks.length} checks failed:`,
+          ...failed.flatMap(({ name }) => wrapped('  ✗ ', name)),
+        ]),
+  ]
+  return joined(lines, colours)
+}
+
+function page({ victim: { gva, gpa } }: ObservedRow): string[] {
+  return entry('Page', `${hex(gva)} of the victim, guest-physical ${hex(gpa)}`)
+}
+
+function exit({ failures: [event] }: ObservedRow): string[] {
+  if (event === undefined) return entry('Exit', 'none: nobody but KVM heard of the error')
+  const { abort, gva, gpa, consumer, injection, action } = event
+  return [
+    ...entry('Exit', `KVM_EXIT_ARM_SEA: esr ${hex(abort?.esr ?? null)}, gva ${hex(gva)}, gpa ${hex(gpa)}`),
+    ...entry('Event', `memory-failure: ${consumer?.mode} mode, pc ${hex(consumer?.pc ?? null)}; ${action}`),
+    ...entry('Injected', `${injection?.method ?? 'nothing'}; ESR_EL1 ${hex(injection?.esr ?? null)}`),
+  ]
+}
+
+function counts({ first }: ObservedRow): string {
+  if (first.bystander === null) return 'silent'
+  return `${bystander(first)}: ${first.bystander.before}, then ${first.bystander.after}`
+}
+
+function kernel({ kernelLog }: ObservedRow): string {
+  return complaints(kernelLog).map(complaint).join('; ') || 'nothing'
+}
+
+/** What came of it when the guest worked on: seen, and not checked. */
+function afterwards(row: ObservedRow): string[] {
+  const { second, failures } = row
+  if (second === null) return entry('Then', 'there was no guest any more')
+  return [
+    ...entry(
+      'Then',
+      'the guest starts programs and uses all its memory, the lost page with it (not checked)',
+    ),
+    ...wrapped(INDENT, `further memory errors: ${consumers(failures.filter(({ half }) => half === 2))}`),
+    ...wrapped(INDENT, `its kernel said: ${kernel(row)}`),
+    ...wrapped(INDENT, `processes: ${processes(second)}`),
+    ...wrapped(INDENT, `bystander: ${bystander(second)}; guest: ${guest(row, second)}`),
+    ...wrapped(INDENT, 'Seawall does not tell the guest which page is lost: see docs/blast-radius.md'),
+  ]
+}
