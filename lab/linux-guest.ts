@@ -14,10 +14,10 @@ export const LINUX_GUEST = {
 
 /** Sources of the guest's programs; `report.c` is part of each. */
 const PROGRAMS: Readonly<Record<string, readonly string[]>> = {
-  init: ['init.c', 'console.c'],
+  init: ['init.c', 'console.c', 'process.c'],
   bystander: ['bystander.c'],
   nothing: ['nothing.c'],
-  stress: ['stress.c'],
+  stress: ['stress.c', 'process.c'],
   victim: ['victim.c'],
 }
 

@@ -26,9 +26,9 @@ This page is written by \`npm run blast-radius -- --all\`, and all that it says 
    guest's allocator, which gives it away again.
 6. The same is asked again.
 
-A process *hangs* where its parent has waited ten seconds for its end, and \`-\` is where there was no guest to ask. To which
-process the page falls, and what that process holds when it dies, differs from run to run. The guest's kernel has
-\`panic_on_oops\` off, as is its default.
+A process _hangs_ where it was in an uninterruptible sleep twice, ten seconds apart, and \`-\` is where there was no guest
+to ask. To which process the page falls, and what that process holds when it dies, differs from run to run. The guest's
+kernel has \`panic_on_oops\` off, as is its default.
 
 ## What was seen
 

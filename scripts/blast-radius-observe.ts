@@ -16,9 +16,9 @@ import {
 import { type Fields, LinuxGuest, type Report, said } from './linux-guest.ts'
 
 /** Limits in milliseconds, for an emulated machine that is busy with other things too. */
-const LIMIT = { row: 400_000, boot: 180_000, answer: 30_000, use: 30_000, work: 240_000 }
-/** How often a worker that does not come to an end is looked for. One that hangs twice in the same place is given up. */
-const LOOK_MS = 15_000
+const LIMIT = { row: 800_000, boot: 240_000, answer: 60_000, use: 60_000, work: 480_000 }
+/** How often the worker is looked at. One that is in an uninterruptible sleep twice does not wake up again. */
+const LOOK_MS = 10_000
 
 /**
  * Boots a guest, lets a process of it lose a page, and says what was seen; `halves: 1` leaves out what happens when the guest
@@ -190,9 +190,9 @@ async function awaitWorker(
     const end = await guest.hear((report) => isDone(report) || isDead(report), LOOK_MS)
     if (end !== null) return isDone(end) ? { end, worker: null } : { end: null, worker: end.fields }
     if (guest.hasEnded) return { end: null, worker: null }
-    const before: Fields | null = at
+    const wasAsleep = at?.['task'] === 'D'
     at = await whereabouts(guest, pid)
-    if (at?.['task'] === 'D' && before?.['task'] === 'D' && at['function'] === before['function']) break
+    if (wasAsleep && at?.['task'] === 'D') break
   }
   return { end: null, worker: { program: 'stress', pid, ...at } }
 }

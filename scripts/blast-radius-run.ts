@@ -6,7 +6,7 @@ import { fromJson } from './demo-recording.ts'
 
 const STAGE = join('build', 'scripts', 'blast-radius-stage.js')
 /** For a row, whose own limit ends it earlier, and for the lab's boot. */
-const LIMIT_MS = { row: 420_000, lab: 120_000 }
+const LIMIT_MS = { row: 820_000, lab: 120_000 }
 
 /** Observes rows in the lab, which is set up first. Says on stderr which row it is at. */
 export async function runExperiment(rows: readonly Row[]): Promise<{ experiment: Experiment; qemu: string }> {

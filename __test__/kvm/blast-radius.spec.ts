@@ -8,7 +8,7 @@ const SIGBUS = 7
 const SIGSEGV = 11
 const BUS_OBJERR = 3
 /** A row's own limit is shorter. */
-const LIMIT_MS = 500_000
+const LIMIT_MS = 900_000
 
 async function run(t: ExecutionContext, id: string, halves: 1 | 2): Promise<ObservedRow> {
   t.timeout(LIMIT_MS)

@@ -5,6 +5,7 @@
 // this process asks the kernel for as little memory as it can, so that it is not the one that meets a page which another left.
 #define _GNU_SOURCE
 #include "console.h"
+#include "process.h"
 #include "report.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -125,16 +126,6 @@ static void watch_children(void)
 	}
 }
 
-/* Reads a file of /proc; empty where it is not there. */
-static void read_file(const char *path, char *text, size_t size)
-{
-	int file = open(path, O_RDONLY | O_CLOEXEC);
-	ssize_t length = file < 0 ? 0 : read(file, text, size - 1);
-
-	close(file);
-	text[length < 0 ? 0 : length] = '\0';
-}
-
 static void report_memory(void)
 {
 	static const char *const fields[] = { "MemTotal", "MemFree", "HardwareCorrupted" };
@@ -151,20 +142,14 @@ static void report_memory(void)
 	report("memory total_kib=%lu free_kib=%lu corrupted_kib=%lu", kib[0], kib[1], kib[2]);
 }
 
-/* What a process does: its state (R, S, D, Z, …) and the kernel's function that it waits in. */
-static void report_process(const char *pid)
+/* What a process does: its state, and the kernel's function that it waits in. */
+static void report_process(pid_t pid)
 {
-	char path[64], stat[256], function[64], state = '-';
+	char path[64], function[64];
 
-	snprintf(path, sizeof(path), "/proc/%.16s/stat", pid);
-	read_file(path, stat, sizeof(stat));
-	/* The name is in parentheses, and may hold some itself. */
-	const char *name_end = strrchr(stat, ')');
-	if (name_end != NULL)
-		state = name_end[2];
-	snprintf(path, sizeof(path), "/proc/%.16s/wchan", pid);
+	snprintf(path, sizeof(path), "/proc/%d/wchan", pid);
 	read_file(path, function, sizeof(function));
-	report("process pid=%.16s state=%c function=%s", pid, state, function[0] == '\0' ? "0" : function);
+	report("process pid=%d state=%c function=%s", pid, process_state(pid), function[0] == '\0' ? "0" : function);
 }
 
 static void end_guest(int how)
@@ -207,7 +192,7 @@ static void obey(char *line)
 	} else if (strcmp(command, "memory") == 0) {
 		report_memory();
 	} else if (strcmp(command, "process") == 0) {
-		report_process(argument);
+		report_process(atoi(argument));
 	} else if (strcmp(command, "victim") == 0) {
 		start_victim(argument);
 	} else if (strcmp(command, "go") == 0) {

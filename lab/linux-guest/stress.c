@@ -7,6 +7,7 @@
 // met by the first processes there, or else by one of those that take everything. Each process that does not end well is
 // reported; one that does not end at all is left behind.
 #define _GNU_SOURCE
+#include "process.h"
 #include "report.h"
 #include <errno.h>
 #include <sched.h>
@@ -22,9 +23,8 @@
 #define PAGE 4096UL
 /* What a pass leaves to everybody else, in KiB: less, and the kernel looks for a process to kill. */
 #define SPARE_KIB (16 * 1024)
-/* How long a process may take, in seconds, on an emulated and busy machine. */
-#define FORK_LIMIT 10
-#define PASS_LIMIT 60
+/* A process that so many seconds apart is in an uninterruptible sleep does not wake up again. */
+#define LOOK 10
 
 /* The processes so far, by how they ended. */
 static struct {
@@ -34,14 +34,13 @@ static struct {
 /* KiB of free memory; 0 where the kernel does not say. */
 static unsigned long free_kib(void)
 {
-	char line[128];
+	char text[4096];
 	unsigned long kib = 0;
-	FILE *file = fopen("/proc/meminfo", "re");
 
-	while (file != NULL && fgets(line, sizeof(line), file) != NULL && sscanf(line, "MemFree: %lu", &kib) != 1)
-		;
-	if (file != NULL)
-		fclose(file);
+	read_file("/proc/meminfo", text, sizeof(text));
+	const char *found = strstr(text, "MemFree:");
+	if (found != NULL)
+		sscanf(found, "MemFree: %lu", &kib);
 	return kib;
 }
 
@@ -55,19 +54,19 @@ static void stay_on(unsigned cpu)
 		fail("sched_setaffinity");
 }
 
-/* Waits for a process for so many seconds, and counts how it ended. */
-static void await(pid_t pid, const char *work, unsigned seconds)
+/* Waits for a process, and counts how it ended. One that never will is left behind. */
+static void await(pid_t pid, const char *work)
 {
-	struct timespec limit = { .tv_sec = seconds };
+	struct timespec look = { .tv_sec = LOOK };
 	sigset_t child;
-	int status;
+	int status, asleep = 0;
 	pid_t got;
 
 	sigemptyset(&child);
 	sigaddset(&child, SIGCHLD);
-	while ((got = waitpid(pid, &status, WNOHANG)) == 0)
-		if (sigtimedwait(&child, NULL, &limit) < 0 && errno == EAGAIN)
-			break;
+	while ((got = waitpid(pid, &status, WNOHANG)) == 0 && asleep < 2)
+		if (sigtimedwait(&child, NULL, &look) < 0 && errno == EAGAIN)
+			asleep = process_state(pid) == 'D' ? asleep + 1 : 0;
 	if (got != pid) {
 		ended.never++;
 		report("stress state=stuck work=%s pid=%d", work, pid);
@@ -92,7 +91,7 @@ static void start_program(unsigned cpu)
 		execl("/bin/nothing", "nothing", (char *)NULL);
 		_exit(126);
 	}
-	await(pid, "fork", FORK_LIMIT);
+	await(pid, "fork");
 }
 
 /* Lets a process write to nearly all free memory, a page at a time. Returns how many KiB that is. */
@@ -112,7 +111,7 @@ static unsigned long use_memory(unsigned cpu)
 			*(volatile char *)(pages + at) = 1;
 		_exit(0);
 	}
-	await(pid, "pass", PASS_LIMIT);
+	await(pid, "pass");
 	return kib;
 }
 
