@@ -48,7 +48,7 @@ impl KernelImage {
         if !text_offset.is_multiple_of(4096) || text_offset >= ALIGNMENT {
             return Err(BootError::TextOffset { text_offset });
         }
-        let expected = end_of_sections(&bytes).unwrap_or(0);
+        let expected = end_of_sections(&bytes);
         // One that is larger than memory was not read to its end, and does not fit.
         if (bytes.len() as u64) < expected.min(limit) {
             return Err(BootError::TruncatedKernel {
@@ -115,29 +115,29 @@ fn other_than_image(bytes: &[u8]) -> Option<&'static str> {
 }
 
 /// How many bytes the file must have so that all sections of its PE header are there. Kernels without EFI have no such header.
-fn end_of_sections(bytes: &[u8]) -> Option<u64> {
+fn end_of_sections(bytes: &[u8]) -> u64 {
+    const FILE_HEADER: usize = 24;
+    const SECTION_HEADER: usize = 40;
     if !bytes.starts_with(b"MZ") {
-        return None;
+        return 0;
     }
-    let pe = usize::try_from(u32_at(bytes, 60)).ok()?;
-    let field = |offset: usize, len: usize| bytes.get(pe.checked_add(offset)?..pe.checked_add(offset + len)?);
-    if field(0, 4) != Some(b"PE\0\0") {
-        // Its place lies beyond the end, or the header is none.
-        return Some(pe as u64 + 24);
-    }
-    let sections = usize::from(u16::from_le_bytes(field(6, 2)?.try_into().ok()?));
-    let optional_header = usize::from(u16::from_le_bytes(field(20, 2)?.try_into().ok()?));
-    let table = 24 + optional_header;
-    (0..sections)
-        .map(|index| {
-            let section = field(table + index * 40, 40).map(|section| {
-                let (size, start) = (u32_at(section, 16), u32_at(section, 20));
-                u64::from(start) + u64::from(size)
-            });
-            // A table that is cut off is itself what is missing.
-            section.unwrap_or((pe + table + sections * 40) as u64)
-        })
-        .max()
+    let pe = u64::from(u32_at(bytes, 60));
+    let header = usize::try_from(pe).ok().and_then(|pe| bytes.get(pe..));
+    let header = header.filter(|header| header.len() >= FILE_HEADER && header.starts_with(b"PE\0\0"));
+    let Some(header) = header else {
+        // It lies beyond the end or is cut off, or it is none.
+        return pe + FILE_HEADER as u64;
+    };
+    let half_word = |offset| u32_at(header, offset) as usize & 0xffff;
+    let table = FILE_HEADER + half_word(20);
+    let table_end = table + half_word(6) * SECTION_HEADER;
+    let Some(table) = header.get(table..table_end) else {
+        return pe + table_end as u64;
+    };
+    let ends = table
+        .chunks(SECTION_HEADER)
+        .map(|section| u64::from(u32_at(section, 16)) + u64::from(u32_at(section, 20)));
+    ends.max().unwrap_or(0)
 }
 
 /// A word of the file; zero beyond its end.
@@ -150,4 +150,58 @@ fn u32_at(bytes: &[u8], offset: usize) -> u32 {
 
 fn u64_at(bytes: &[u8], offset: usize) -> u64 {
     u64::from(u32_at(bytes, offset)) | u64::from(u32_at(bytes, offset + 4)) << 32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An Image whose PE header begins at byte 64 and has one section of 4 KiB.
+    fn image() -> Vec<u8> {
+        let mut bytes = vec![0; 8192];
+        for (offset, field) in [
+            (0, &b"MZ"[..]),
+            (56, &MAGIC.to_le_bytes()),
+            (60, &64_u32.to_le_bytes()),
+            (64, b"PE\0\0"),
+            (64 + 6, &[1]),
+            (64 + 20, &[160]),
+            (64 + 24 + 160 + 16, &4096_u32.to_le_bytes()),
+            (64 + 24 + 160 + 20, &4096_u32.to_le_bytes()),
+        ] {
+            bytes[offset..offset + field.len()].copy_from_slice(field);
+        }
+        bytes
+    }
+
+    #[test]
+    fn a_kernel_that_is_cut_off_anywhere_behind_its_header_is_refused() {
+        assert!(KernelImage::parse(image(), 8192).is_ok());
+        for (len, expected) in [
+            (64, 88),
+            (67, 88),
+            (68, 88),
+            (80, 88),
+            (87, 88),
+            (88, 288),
+            (287, 288),
+            (288, 8192),
+            (8191, 8192),
+        ] {
+            let cut = image()[..len].to_vec();
+            let error = KernelImage::parse(cut, 8192).expect_err("it is cut off");
+            let received = len as u64;
+            assert_eq!(error, BootError::TruncatedKernel { expected, received });
+        }
+    }
+
+    #[test]
+    fn a_header_that_says_the_most_everywhere_is_refused() {
+        let mut bytes = image();
+        bytes[60..].fill(0xff);
+        let error = KernelImage::parse(bytes, u64::MAX).expect_err("no PE header is there");
+        let expected = u64::from(u32::MAX) + 24;
+        let received = 8192;
+        assert_eq!(error, BootError::TruncatedKernel { expected, received });
+    }
 }

@@ -88,7 +88,8 @@ impl Layout {
         let size = memory.min(WINDOW);
         let kernel_end = text_offset.saturating_add(kernel).saturating_add(PAGE - 1) / PAGE * PAGE;
         let too_small = BootError::MemoryTooSmall {
-            expected: (kernel_end / DEVICE_TREE_SIZE + 1).saturating_mul(DEVICE_TREE_SIZE) + DEVICE_TREE_SIZE,
+            // The header may say anything, so that this need not be a size that there is.
+            expected: (kernel_end / DEVICE_TREE_SIZE + 2).saturating_mul(DEVICE_TREE_SIZE),
             received: memory,
         };
         let device_tree = (size / DEVICE_TREE_SIZE * DEVICE_TREE_SIZE).checked_sub(DEVICE_TREE_SIZE);
@@ -160,4 +161,24 @@ fn seed() -> Result<[u8; SEED], VmError> {
             })
         })?;
     Ok(seed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kernel_that_says_to_need_any_size_is_refused_with_no_less() {
+        for kernel in [33 << 20, u64::MAX - (4 << 20), u64::MAX - 1, u64::MAX] {
+            let error = Layout::new(32 << 20, 0, kernel, 0).expect_err("it does not fit");
+            let BootError::MemoryTooSmall { expected, received } = error else {
+                panic!("{error}");
+            };
+            assert!(
+                expected > kernel || expected == u64::MAX,
+                "{expected} for {kernel}"
+            );
+            assert_eq!(received, 32 << 20);
+        }
+    }
 }
