@@ -32,6 +32,8 @@ pub(crate) enum VcpuCommand {
 #[derive(Default)]
 struct Requests {
     run: Option<Arc<Decisions>>,
+    /// A run has begun, and its end was not told yet.
+    running: bool,
     park: bool,
     quit: bool,
     commands: VecDeque<VcpuCommand>,
@@ -94,6 +96,17 @@ impl Mailbox {
             Some(_) => Whereabouts::Asking,
             None => Whereabouts::InGuest,
         }
+    }
+
+    /// Ends the run, before it is told why.
+    pub(crate) fn end_run(&self) {
+        self.lock().running = false;
+    }
+
+    /// Whether the vCPU has not come to the end of the last run that it was asked for. Somebody will hear of that end.
+    pub(crate) fn is_running(&self) -> bool {
+        let requests = self.lock();
+        requests.running || requests.run.is_some()
     }
 
     /// Ends every wait for an answer until the next run: the virtual machine ends, or its guest starts anew.
@@ -189,6 +202,7 @@ impl Mailbox {
                 return Wakeup::Quit;
             }
             if let Some(decisions) = requests.run.take() {
+                requests.running = true;
                 return Wakeup::Run(decisions);
             }
             requests = self
@@ -303,6 +317,22 @@ mod tests {
         assert!(mailbox.answer(1, answer()));
         assert_eq!(mailbox.end_ask(), (Some(answer()), false));
         assert!(!mailbox.answer(1, answer()), "nobody asks any more");
+    }
+
+    #[test]
+    fn a_run_lasts_from_the_request_to_its_end() {
+        let mailbox = Mailbox::default();
+        assert!(!mailbox.is_running());
+        mailbox.request_run(Arc::default());
+        assert!(mailbox.is_running(), "it is about to begin");
+        assert_eq!(next(&mailbox), "run");
+        assert!(mailbox.is_running());
+        mailbox.request_run(Arc::default());
+        mailbox.end_run();
+        assert!(mailbox.is_running(), "the next one was asked for");
+        assert_eq!(next(&mailbox), "run");
+        mailbox.end_run();
+        assert!(!mailbox.is_running());
     }
 
     #[test]

@@ -78,6 +78,7 @@ fn serve(
                 let reason = catch_unwind(AssertUnwindSafe(|| {
                     position.run(index, vcpu.as_mut(), context, mailbox, &decisions)
                 }));
+                mailbox.end_run();
                 park(reason.unwrap_or_else(|payload| {
                     ParkReason::Failed(VmError::Bug {
                         message: panic_message(payload.as_ref()),

@@ -238,8 +238,11 @@ impl Control {
     }
 
     fn parked(&mut self, vcpu: u32, reason: ParkReason) {
-        if let Some(running) = self.running.get_mut(vcpu as usize) {
-            *running = false;
+        let ending = self.is_ending();
+        let index = vcpu as usize;
+        if let (Some(vcpu), Some(running)) = (self.vcpus.get(index), self.running.get_mut(index)) {
+            // A run that was asked for since, by a resume that came first, has an end of its own.
+            *running = vcpu.mailbox.is_running() && (ending || reason != ParkReason::Asks);
         }
         if self.exit.is_some() {
             // A vCPU that was given up parks after all. How the machine ended is settled and told.

@@ -52,18 +52,24 @@ impl Control {
         self.arrive();
     }
 
-    pub(super) fn kick_running(&mut self) {
-        // What the guest was to be told is of no use to it after a reset, either.
-        let ending = matches!(
+    /// Whether nobody waits for an answer any more: what the guest was to be told is of no use to it after a reset, either.
+    pub(super) fn is_ending(&self) -> bool {
+        matches!(
             &self.goal,
             Some(Goal {
                 destination: Destination::Ended(_) | Destination::Restarted { .. },
                 ..
             })
-        );
+        )
+    }
+
+    pub(super) fn kick_running(&mut self) {
+        let ending = self.is_ending();
         for (vcpu, running) in self.vcpus.iter().zip(&mut self.running) {
             if ending {
                 vcpu.mailbox.request_end();
+                // One that a pause has left to its question has still to park.
+                *running |= vcpu.mailbox.is_running();
             }
             if *running {
                 match vcpu.mailbox.request_park() {
