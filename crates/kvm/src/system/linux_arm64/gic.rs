@@ -158,7 +158,8 @@ impl Gic {
         // From user space it is written as a whole: what is not set is not pending.
         write(offset::ISPENDR + group * 4, 0)?;
         write(offset::ICACTIVER + group * 4, u32::MAX)?;
-        write(offset::IGROUPR + group * 4, 0)?;
+        // KVM's own beginning: every interrupt is in Group 1.
+        write(offset::IGROUPR + group * 4, u32::MAX)?;
         for register in 0..8 {
             write(offset::IPRIORITYR + (group * 8 + register) * 4, 0)?;
         }
