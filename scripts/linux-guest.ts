@@ -113,7 +113,9 @@ export class LinuxGuest implements AsyncDisposable {
   }
 
   async #finish(): Promise<VmExit> {
-    const ended = new Promise((resolve) => this.vm.console.once('end', resolve))
+    const { console } = this.vm
+    // Where the VM was closed before, the end may have been told.
+    const ended = console.readableEnded || new Promise((resolve) => console.once('end', resolve))
     const exit = await this.vm.wait()
     await this.vm.close()
     await ended

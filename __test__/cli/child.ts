@@ -48,7 +48,9 @@ export class Child {
   /** Waits until it has said something on standard error. */
   async says(pattern: RegExp): Promise<void> {
     while (!pattern.test(this.stderr)) {
-      if (this.process.exitCode !== null) throw new Error(`ended before it said ${pattern}:\n${this.stderr}`)
+      const { exitCode, signalCode } = this.process
+      if (exitCode !== null || signalCode !== null)
+        throw new Error(`ended before it said ${pattern}:\n${this.stderr}`)
       await Promise.race([once(this.process.stderr, 'data'), this.#closed])
     }
   }
