@@ -15,7 +15,7 @@ const MIB = 2 ** 20
 const RAM = 0x8000_0000n
 const PAGE = 4096n
 /** Each byte costs the guest several exits, of which an emulated host has some thousand a second: a MiB takes many minutes. */
-const ECHO_BYTES = Number(process.env['SEAWALL_ECHO_BYTES'] ?? 32 * 1024)
+const ECHO_BYTES = Number(process.env['SEAWALL_ECHO_BYTES'] ?? 8 * 1024)
 /** A guest answers within seconds; on a busy emulated host it may need more. AVA's own limit is for all tests alike. */
 const LIMIT_MS = 900_000
 
@@ -114,11 +114,13 @@ test.serial(
     await guest.report('ready')
     t.is(resets.length, 1)
     t.is(guest.vm.state, 'running')
+    // On its way to the reset the guest may have met the page once more.
+    const failures = guest.failures.length
     t.like(guest.vm.poisonedPages(), [{ gpa, state: 'replaced' }])
     // Nearly all memory is used, and none of it is bad.
     guest.send('stress 4 2')
     t.like(await guest.report('stress', { state: 'done' }), { fields: { badly: '0', never: '0' } })
-    t.is(guest.failures.length, 1)
+    t.is(guest.failures.length, failures)
     await powerOff(t, guest)
   },
 )
