@@ -110,17 +110,8 @@ fn create(
             }
         }
     }
-    // Each vCPU parks once before anything else; a thread that cannot prepare itself says so then.
-    for _ in 0..threads.len() {
-        if let Ok(Message::Parked {
-            reason: ParkReason::Failed(error),
-            ..
-        }) = inbox.recv()
-        {
-            failure.get_or_insert(error);
-        }
-    }
-    if let Some(error) = failure {
+    let unprepared = await_parks(threads.len(), sender, inbox);
+    if let Some(error) = failure.or(unprepared) {
         quit(threads);
         return Err(error);
     }
@@ -147,6 +138,33 @@ fn create(
     Ok((control, shared))
 }
 
+/// Waits until so many vCPUs have parked, as each does before anything else; one that cannot prepare itself says so then.
+/// What else comes meanwhile, a page that the host finds lost, comes again afterwards.
+fn await_parks(
+    vcpus: usize,
+    sender: &mpsc::Sender<Message>,
+    inbox: &mpsc::Receiver<Message>,
+) -> Option<VmError> {
+    let (mut parks, mut others, mut failure) = (0, Vec::new(), None);
+    while parks < vcpus {
+        match inbox.recv() {
+            Ok(Message::Parked { reason, .. }) => {
+                parks += 1;
+                if let ParkReason::Failed(error) = reason {
+                    failure.get_or_insert(error);
+                }
+            }
+            Ok(other) => others.push(other),
+            Err(mpsc::RecvError) => break,
+        }
+    }
+    for other in others {
+        // There is a receiver.
+        drop(sender.send(other));
+    }
+    failure
+}
+
 /// Has the control thread told of errors that the host finds before anybody needs the memory.
 fn watch(memory: &GuestMemory, control: mpsc::Sender<Message>) -> Result<MemoryErrorWatch, VmError> {
     let tell = move |signal: MemoryErrorSignal| {
@@ -168,5 +186,33 @@ fn quit(threads: Vec<VcpuThread>) {
         thread.mailbox.request_quit();
         // The vCPU is parked, so its thread ends at once. A panic there has nothing left to damage.
         drop(thread.thread.join());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_that_is_lost_before_the_vcpus_have_parked_is_told_afterwards_and_is_no_park() {
+        let (sender, inbox) = mpsc::channel();
+        let gpa = Gpa::from_bits(RAM_BASE);
+        let park = |vcpu, reason| Message::Parked { vcpu, reason };
+        let error = VmError::Bug {
+            message: "it cannot prepare itself".to_owned(),
+        };
+        for message in [
+            park(0, ParkReason::Requested),
+            Message::Lost {
+                gpa,
+                report: ErrorReport::Owner,
+            },
+            park(1, ParkReason::Failed(error.clone())),
+        ] {
+            sender.send(message).expect("there is a receiver");
+        }
+        assert_eq!(await_parks(2, &sender, &inbox), Some(error));
+        assert!(matches!(inbox.try_recv(), Ok(Message::Lost { gpa: lost, .. }) if lost == gpa));
+        assert!(inbox.try_recv().is_err());
     }
 }
