@@ -86,22 +86,23 @@ async function consoleOf(uart: Uart): Promise<Duplex & { sendMore(): void }> {
   return new Console(uart)
 }
 
-/** A UART that has room for 1000 bytes; `take` is what the guest does. */
+/** A UART that has room for 1000 bytes, and for more when the guest has taken them; `take` is what the guest does. */
 class SlowUart implements Uart {
   state = 'running'
   readonly taken: Buffer[] = []
-  handed = 0
+  /** How many bytes it was handed each time. */
+  readonly handed: number[] = []
   #waiting = Buffer.alloc(0)
 
   consoleInput(input: Uint8Array): number {
     const room = Math.min(input.length, 1000 - this.#waiting.length)
     this.#waiting = Buffer.concat([this.#waiting, input.subarray(0, room)])
-    this.handed += room
+    if (room > 0) this.handed.push(room)
     return room
   }
 
   consoleInputRoom(): number {
-    return 1000 - this.#waiting.length
+    return this.#waiting.length === 0 ? 1000 : 0
   }
 
   take(count: number): void {
@@ -113,7 +114,7 @@ class SlowUart implements Uart {
 test('input is handed over as the guest makes room, in order, and drain says when there is room for more', async (t) => {
   const uart = new SlowUart()
   const console = await consoleOf(uart)
-  const input = noise(200_000)
+  const input = noise(100_000)
   let written = 0
   let drains = 0
   console.on('drain', () => {
@@ -125,20 +126,36 @@ test('input is handed over as the guest makes room, in order, and drain says whe
     })
     t.is(more, at + 20_000 < 64 * 1024, `${at}`)
   }
-  t.deepEqual([written, drains, uart.handed], [0, 0, 1000])
-  for (let count = 700; uart.handed < input.length; count = count === 700 ? 1000 : 700) {
-    const { handed } = uart
+  t.deepEqual([written, drains, uart.handed], [0, 0, [1000]])
+  for (let count = 1; count < 100; count += 1) {
+    uart.take(700)
     console.sendMore()
-    uart.take(count)
+    await setTimeout(1)
+    uart.take(300)
     console.sendMore()
     console.sendMore()
-    t.is(uart.handed, handed, 'the guest is left alone for a moment')
-    while (uart.handed === handed) await setTimeout(1)
-    t.true(written <= Math.floor(uart.handed / 20_000), 'not before it was handed over')
+    t.is(uart.handed.length, count, 'the guest is left alone for a moment')
+    while (uart.handed.length === count) await setTimeout(1)
+    t.true(written <= Math.floor((count + 1) / 20), 'not before it was handed over')
   }
   uart.take(1000)
-  t.deepEqual([written, drains], [10, 1])
+  t.deepEqual([written, drains], [5, 1])
+  t.deepEqual(uart.handed, Array(100).fill(1000))
   t.true(Buffer.concat(uart.taken).equals(input))
+})
+
+test.serial('a guest that was slow to take its input is left alone as long', async (t) => {
+  const uart = new SlowUart()
+  const console = await consoleOf(uart)
+  console.write(noise(2000))
+  const sent = performance.now()
+  await setTimeout(100)
+  uart.take(1000)
+  const taken = performance.now()
+  console.sendMore()
+  while (uart.handed.length === 1) await setTimeout(1)
+  // Timers are in whole milliseconds.
+  t.true(performance.now() - taken > taken - sent - 2)
 })
 
 test('a guest that prints all the time leaves the event loop to everybody else', async (t) => {

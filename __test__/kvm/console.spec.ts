@@ -4,7 +4,7 @@ import test from 'ava'
 import { Vm } from 'seawall'
 
 /** An exit of KVM for each access to the UART: the lab has some thousand of them a second. */
-const BYTES = 8 * 1024
+const BYTES = 4 * 1024
 /** How many bytes the UART has room for. */
 const ROOM = 256
 
