@@ -119,7 +119,11 @@ export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
     return this.#native.state
   }
 
-  /** The guest's console. */
+  /**
+   * The guest's console, a 16550 UART, with back-pressure in both directions: from the first read on nothing is lost that the
+   * guest waits for, and what is written waits until the guest takes it, also before the VM runs. Where nothing reads, the
+   * newest 1 MiB is kept and the guest never waits. It ends when the VM is closed.
+   */
   get console(): Duplex {
     return this.#console
   }
