@@ -199,7 +199,7 @@ test.serial('a memory error on a page table of the kernel ends the guest, and no
   await dies(t, guest)
 })
 
-test.serial('a memory error on a page table of a process ends the process alone', async (t) => {
+test.serial('a memory error on a table walk of a process ends the process alone', async (t) => {
   t.timeout(LIMIT_MS)
   using injector = new Injector()
   await using guest = await LinuxGuest.boot({ vcpus: 2 })
@@ -216,7 +216,7 @@ test.serial('a memory error on a page table of a process ends the process alone'
 
 test.serial('twenty Linux guests, one after the other, leave nothing in the process', async (t) => {
   t.timeout(LIMIT_MS)
-  const options: Partial<VmOptions> = { memory: 128 * MIB, vcpus: 2 }
+  const options: Partial<VmOptions> = { memory: 160 * MIB }
   const boot = async () => {
     const guest = await LinuxGuest.boot(options)
     await powerOff(t, guest)
