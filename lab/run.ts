@@ -82,7 +82,7 @@ export async function runInLab(lab: Lab, options: LabCommand): Promise<LabResult
     if (failure !== null || exitCode === null) {
       const [code, reason] = failure ?? [
         'lab-did-not-finish',
-        'the machine went down before the command ended',
+        `the machine went down before the command ended; QEMU said: ${end.complaints.trim() || 'nothing'}`,
       ]
       throw new LabError(
         code,
