@@ -1,17 +1,15 @@
 // A Linux guest of the lab: boots, console, resets, pauses; in one Node process, again and again.
 import { execFile } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { gzipSync } from 'node:zlib'
 import test, { type ExecutionContext } from 'ava'
-import type { VmOptions } from 'seawall'
 import { COMMAND_LINE, INITRD, KERNEL, LinuxGuest } from '../../scripts/linux-guest.ts'
 import { Injector } from './injector.ts'
 
-const MIB = 2 ** 20
 const RAM = 0x8000_0000n
 const PAGE = 4096n
 /** Each byte costs the guest several exits, of which an emulated host has some thousand a second: a MiB takes many minutes. */
@@ -147,14 +145,6 @@ test.serial('a busy Linux guest can be stopped at any time, and looked at afterw
   t.is(guest.vm.memory.read(RAM, 4096).length, 4096)
 })
 
-/** What dies of a memory error in the kernel is the guest, by its own panic or because the policy stops it. */
-async function dies(t: ExecutionContext, guest: LinuxGuest): Promise<void> {
-  const exit = await guest.finish()
-  t.true(['reset', 'policy'].includes(exit.reason), exit.reason)
-  t.true(guest.failures.length > 0)
-  for (const { consumer } of guest.failures) t.is(consumer?.mode, 'kernel')
-}
-
 test.serial('memory errors while the kernel boots end the guest, and nothing else', async (t) => {
   t.timeout(LIMIT_MS)
   const seen: string[] = []
@@ -182,54 +172,4 @@ test.serial('memory errors while the kernel boots end the guest, and nothing els
     t.true(guest.failures.length > 0)
   }
   t.log(seen.join('; '))
-})
-
-test.serial('a memory error on a page table of the kernel ends the guest, and nothing else', async (t) => {
-  t.timeout(LIMIT_MS)
-  using injector = new Injector()
-  await using guest = await LinuxGuest.boot({ vcpus: 2 })
-  const { vm } = guest
-  await vm.pause()
-  const table = ((await vm.vcpus[0]?.getRegister('ttbr1_el1')) ?? 0n) & 0x0000_ffff_ffff_f000n
-  t.true(table >= RAM && table < RAM + BigInt(256 * MIB), table.toString(16))
-  injector.arm('fsc=0x14', table, PAGE)
-  await zap(table)
-  await vm.resume()
-  guest.send('stress 4 1')
-  await dies(t, guest)
-})
-
-test.serial('a memory error on a table walk of a process ends the process alone', async (t) => {
-  t.timeout(LIMIT_MS)
-  using injector = new Injector()
-  await using guest = await LinuxGuest.boot({ vcpus: 2 })
-  const gpa = await victim(guest, 'load')
-  injector.arm('fsc=0x17 count=1', gpa, PAGE)
-  await zap(gpa)
-  guest.send('go')
-  // Linux has no page to name: it kills.
-  t.like(await guest.report('ended', { program: 'victim' }), { fields: { signal: '9' } })
-  t.like(guest.failures, [{ abort: { cause: 'external-table-walk' }, gpa: null, consumer: { mode: 'user' } }])
-  t.like(await guest.ask('ping it', 'pong'), { fields: { token: 'it' } })
-  await powerOff(t, guest)
-})
-
-test.serial('twenty Linux guests, one after the other, leave nothing in the process', async (t) => {
-  t.timeout(LIMIT_MS)
-  const options: Partial<VmOptions> = { memory: 160 * MIB }
-  const boot = async () => {
-    const guest = await LinuxGuest.boot(options)
-    await powerOff(t, guest)
-  }
-  const count = (folder: string) => readdirSync(`/proc/self/${folder}`).length
-  const resident = () => Number(/^VmRSS:\s+(\d+)/m.exec(readFileSync('/proc/self/status', 'utf8'))?.[1])
-  await boot()
-  const before = { descriptors: count('fd'), threads: count('task'), residentKib: resident() }
-  for (let round = 1; round < 20; round += 1) await boot()
-  const after = { descriptors: count('fd'), threads: count('task'), residentKib: resident() }
-  t.log(JSON.stringify({ before, after }))
-  t.is(after.descriptors, before.descriptors)
-  t.true(after.threads <= before.threads)
-  // One guest that stays would be more than this.
-  t.true(after.residentKib < before.residentKib + 32 * 1024)
 })
