@@ -138,12 +138,19 @@ fn a_failure_that_waits_is_forgotten_by_a_reset_and_the_pause_is_not() {
         machine.until("pause", |machine| {
             machine.vm.state() == VmState::Paused && machine.events.iter().any(is_failure)
         });
+        // What was told before the pause may have come after the look at the events.
+        machine.kinds();
         let failed = machine.events.iter().position(is_failure);
         let reset = machine.events.iter().position(is_reset);
         let waits = reset.is_none() || failed > reset;
         assert_eq!(machine.vm.pending_failures().len(), usize::from(waits));
         machine.resume().expect("paused");
-        machine.until("output of the handler", |machine| machine.console == b"again\n");
+        if reset.is_some() {
+            machine.until("output of the handler", |machine| machine.console == b"again\n");
+        } else {
+            // It still comes, and may take the handler with it.
+            machine.until("guest reset", |machine| machine.events.iter().any(is_reset));
+        }
     }
 }
 
@@ -171,7 +178,7 @@ fn a_question_ends_with_the_guest_that_it_is_about() {
         true
     });
     let vcpus = vec![
-        guest([Step::Sea(abort(DATA_ABORT)), print("again\n")]),
+        guest([Step::Sea(abort(DATA_ABORT))]),
         guest([Step::Sea(abort_on_page(1, DATA_ABORT)), RESET]),
     ];
     let mut options = restarting(options(INJECT, vcpus));
@@ -191,7 +198,13 @@ fn a_question_ends_with_the_guest_that_it_is_about() {
         machine.vm.answer(asked[&Some(1)], decision.clone()),
         AnswerOutcome::Accepted
     );
-    machine.until("second boot", |machine| machine.console == b"again\n");
+    // The other vCPU may have gone on for a moment before it was taken along.
+    machine.until("guest reset", |machine| {
+        machine
+            .events
+            .iter()
+            .any(|event| event.kind == EventKind::GuestReset)
+    });
     assert_eq!(
         machine.vm.answer(asked[&Some(0)], decision),
         AnswerOutcome::Unknown
