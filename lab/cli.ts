@@ -13,7 +13,7 @@ npm run lab -- cargo -- <arguments>     cargo in the lab's tool root, for ${'`--
 npm run lab -- clean                    removes the cache
 
 Options of run; the exit code is the command's, or 125 when the lab itself fails
-  --cpu <model>       QEMU's CPU model (neoverse-n1)
+  --cpu <model>       QEMU's CPU model (neoverse-v1,pauth=off,sve=off)
   --kernel <version>  Debian's cloud kernel of that version, such as 6.12 (the newest, at least 6.19)
   --qemu <which>      release, or backports for newer CPU models (release)
   --smp <n>           CPUs (2)

@@ -6,6 +6,12 @@ import type { LabFile } from './project-archive.ts'
 import type { RunningMachine } from './qemu.ts'
 import { RunFolder } from './run-folder.ts'
 
+/**
+ * A processor with FEAT_RAS and with FEAT_EVT. Without the latter KVM traps a guest's every read of CTR_EL0, and a kernel
+ * that patches itself while it boots reads it for each of its functions. Pointer authentication and SVE are slow to emulate.
+ */
+const CPU = 'neoverse-v1,pauth=off,sve=off'
+
 /** One command for the lab, and the machine it wants. */
 export interface LabCommand {
   /** Program and arguments; it runs in /seawall, where the project lies. */
@@ -13,7 +19,7 @@ export interface LabCommand {
   readonly env?: Readonly<Record<string, string>>
   /** Extra files; a relative path lies in the project. */
   readonly files?: readonly LabFile[]
-  /** QEMU's CPU model; default `neoverse-n1`, which has FEAT_RAS. */
+  /** QEMU's CPU model; default {@link CPU}. */
   readonly cpu?: string
   /** Number of CPUs; default 2. */
   readonly smp?: number
@@ -68,7 +74,7 @@ export async function runInLab(lab: Lab, options: LabCommand): Promise<LabResult
     const machine = qemu.start({
       image: kernel.image,
       initrd: folder.initrd,
-      cpu: options.cpu ?? 'neoverse-n1',
+      cpu: options.cpu ?? CPU,
       smp: options.smp ?? 2,
       memoryMiB: options.memoryMiB ?? 3072,
       icount: options.icount ?? false,

@@ -1,15 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //
-// The process that meets the lost page: victim load|fetch|write
+// The process that meets the lost page: victim load|fetch|write|spin|pair
 //
 // Has a page of its own, says where it lies in the guest's memory, waits for a byte on its standard input, and uses the
 // page once: by a load, by running the code that is in it, or by passing it to write(2). Like most programs it handles no
-// signal. What it says after the use is `victim state=survived`.
+// signal. What it says after the use is `victim state=survived`. `spin` loads again and again and never ends; `pair` is two
+// processes on two CPUs that load, each from its own page, at the same moment.
 #define _GNU_SOURCE
 #include "report.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <sched.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -60,25 +63,66 @@ static char *make_page(int executable)
 	return page;
 }
 
+/* What the two of a pair share: how many of them are not there yet, and how the second hears of the byte. */
+static atomic_int *missing;
+static int wake[2];
+
+/* Makes two processes of this one, on CPU 0 and on CPU 1. Returns whether this is the second. */
+static int make_pair(void)
+{
+	cpu_set_t set;
+
+	missing = mmap(NULL, sizeof(*missing), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (missing == MAP_FAILED)
+		fail("mmap");
+	atomic_init(missing, 2);
+	if (pipe2(wake, O_CLOEXEC) != 0)
+		fail("pipe");
+	pid_t second = fork();
+	if (second < 0)
+		fail("fork");
+	CPU_ZERO(&set);
+	CPU_SET(second == 0, &set);
+	if (sched_setaffinity(0, sizeof(set), &set) != 0)
+		fail("sched_setaffinity");
+	return second == 0;
+}
+
+/* Waits for the other one of a pair. */
+static void meet(int is_second)
+{
+	if (!is_second && write(wake[1], "!", 1) != 1)
+		fail("write");
+	atomic_fetch_sub(missing, 1);
+	while (atomic_load(missing) > 0)
+		;
+}
+
 int main(int argc, char **argv)
 {
 	const char *use = argc == 2 ? argv[1] : "";
 	int load = strcmp(use, "load") == 0, fetch = strcmp(use, "fetch") == 0, copy = strcmp(use, "write") == 0;
+	int spin = strcmp(use, "spin") == 0, pair = strcmp(use, "pair") == 0;
 	int file = -1;
 	char go;
 
-	if (!load && !fetch && !copy) {
-		report("refused program=victim expected=load|fetch|write received=%s", use);
+	if (!load && !fetch && !copy && !spin && !pair) {
+		report("refused program=victim expected=load|fetch|write|spin|pair received=%s", use);
 		return 2;
 	}
+	int is_second = pair && make_pair();
 	if (copy && (file = open("/tmp/victim", O_CREAT | O_RDWR | O_CLOEXEC, 0600)) < 0)
 		fail("open");
 	char *page = make_page(fetch);
 	report("victim state=ready use=%s pid=%d gva=%#" PRIxPTR " gpa=%#" PRIx64, use, getpid(), (uintptr_t)page,
 	       guest_physical(page));
-	if (read(0, &go, 1) != 1)
+	if (read(is_second ? wake[0] : 0, &go, 1) != 1)
 		fail("read");
-	if (load) {
+	if (pair)
+		meet(is_second);
+	while (spin)
+		(void)*(volatile uint64_t *)page;
+	if (load || pair) {
 		report("victim state=survived value=%#" PRIx64, *(volatile uint64_t *)page);
 	} else if (fetch) {
 		report("victim state=survived value=%#x", ((unsigned (*)(void))page)());
