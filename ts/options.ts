@@ -102,7 +102,8 @@ export interface MemoryFailurePolicy {
   /** What to do with each lost page from a number of different ones on. Default: nothing more. */
   threshold?: { distinctPages: number; action: 'pause' | 'stop' | 'report' }
   /**
-   * How many times in a row the guest's kernel may get the same abort (same page, same instruction) before the VM stops.
+   * How many times in a row the guest's kernel may get the same abort (same page, same instruction) before the VM stops. Where
+   * no page is known, it is the abort of the same instruction's fetch.
    * A user process that survives its signal and touches the page for ever never stops the VM. Default 3.
    */
   sameFaultLimit?: number

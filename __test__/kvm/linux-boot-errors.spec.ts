@@ -1,4 +1,5 @@
-// Memory errors while a Linux guest boots. What dies is the guest, by its own panic or because the policy stops it.
+// Memory errors while a Linux guest boots. What dies is the guest: by its own panic, because the policy stops it, or by hanging
+// where it has no handler for aborts yet, until it is stopped.
 import test from 'ava'
 import type { Vcpu } from 'seawall'
 import { COMMAND_LINE, INITRD, KERNEL, LinuxGuest } from '../../scripts/linux-guest.ts'
@@ -10,8 +11,8 @@ const RAM = 0x8000_0000n
 const PAGE = 4096n
 /** Boots, on an emulated host that may be busy; AVA's own limit is for all tests alike. */
 const LIMIT_MS = 600_000
-/** How long a guest may take to die. Before it has a handler for aborts it hangs instead. */
-const DEATH_MS = 60_000
+/** After this time without an end the guest is taken to hang. */
+const DEATH_MS = 10_000
 
 /** Whether the guest has come as far as is wanted; it is paused. */
 type Reached = (guest: LinuxGuest, vcpu: Vcpu) => Promise<boolean>
@@ -23,9 +24,8 @@ const driversStart: Reached = async ({ vm }) => (vm.stats().exits['mmio'] ?? 0n)
 const moments: readonly [when: string, what: 'pc' | 'sp_el1', reached: Reached | null, rule: string][] = [
   ['the first instruction, before it runs,', 'pc', null, 'fsc=0x10'],
   ['the running instruction, early,', 'pc', theKernelIsMapped, 'fsc=0x10 count=1'],
-  ['the running instruction, among the drivers,', 'pc', driversStart, 'fsc=0x10'],
   ['the stack, early,', 'sp_el1', theKernelIsMapped, 'fsc=0x10'],
-  ['the stack, among the drivers,', 'sp_el1', driversStart, 'fsc=0x18 count=1'],
+  ['the running instruction, among the drivers,', 'pc', driversStart, 'fsc=0x10'],
 ]
 
 for (const [when, what, reached, rule] of moments) {
@@ -59,15 +59,13 @@ for (const [when, what, reached, rule] of moments) {
     injector.arm(rule, page, PAGE)
     await zap(page)
     await (reached === null ? vm.start() : vm.resume())
+    await guest.until('a memory error', () => guest.failures.length > 0 || undefined)
     await guest.hear(() => false, DEATH_MS)
     if (!guest.hasEnded) await vm.stop()
     const { reason } = await guest.finish()
     const [first] = guest.failures
-    t.log(
-      `${reason} after ${guest.failures.length} failures, the first at 0x${first?.consumer?.pc?.toString(16)}`,
-    )
-    t.log(guest.console.slice(0, 600))
-    t.true(reason === 'reset' || reason === 'policy' || (reason === 'requested' && reached === null), reason)
-    t.like(first, { source: 'sea', gpa: page, consumer: { mode: 'kernel' } })
+    t.log(`${reason} after ${guest.failures.length}, the first at 0x${first?.consumer?.pc?.toString(16)}`)
+    t.like(first, { source: 'sea', gpa: page, consumer: { mode: 'kernel' }, injection: { result: 'ok' } })
+    t.true(['reset', 'policy', 'requested'].includes(reason), reason)
   })
 }

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use seawall_arm64::{AbortKind, Esr, Gpa, Gva, Pstate};
+use seawall_arm64::{AbortKind, Esr, ExceptionClass, Gpa, Gva, Pstate};
 use seawall_kvm::{KvmError, MemoryErrorSignal, RegId, SeaExit, VcpuEntry};
 
 use crate::backend::VcpuBackend;
@@ -52,6 +52,17 @@ const fn access(report: ErrorReport) -> Access {
             esr: BARE_DATA_ABORT,
             gva: None,
         },
+    }
+}
+
+/// Whether the processor says that an instruction could not be fetched.
+const fn is_fetch(report: ErrorReport) -> bool {
+    match report {
+        ErrorReport::Sea { esr, .. } => matches!(
+            esr.exception_class(),
+            ExceptionClass::InstructionAbortLowerEl | ExceptionClass::InstructionAbortSameEl
+        ),
+        _ => false,
     }
 }
 
@@ -236,12 +247,15 @@ impl VcpuPosition {
     }
 
     /// The row of aborts that this error would go on with.
-    /// Without a page there is none: a copy routine meets many pages at one instruction.
+    ///
+    /// A copy routine meets many pages at one instruction, so that it is a row only where the page is known. A fetch needs
+    /// one page and its tables: where they are those of the handler of aborts, the guest does nothing else any more.
     fn streak(&self, error: &MemoryError) -> Streak {
         let pc = error.consumer.map_or(Gva::from_bits(0), |consumer| consumer.pc);
         let page = error.gpa.map(|gpa| gpa.page(PAGE_SIZE));
+        let one_place = page.is_some() || is_fetch(error.report);
         match self.streak {
-            Some(streak) if page.is_some() && (streak.pc, streak.page) == (pc, page) => streak,
+            Some(streak) if one_place && (streak.pc, streak.page) == (pc, page) => streak,
             _ => Streak {
                 pc,
                 page,

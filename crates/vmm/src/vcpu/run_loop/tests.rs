@@ -312,6 +312,32 @@ fn a_page_that_is_missing_for_a_moment_is_tried_again_and_not_for_ever() {
     }
 }
 
+/// How often a vCPU gets an abort of this error, which names no page, until its limit of three ends the VM.
+fn aborts_without_a_page(esr: u64) -> usize {
+    let exit = VcpuExit::ArmSea(SeaExit {
+        esr: Esr::from_bits(esr),
+        gva: None,
+        gpa: None,
+    });
+    let mut vcpu = FakeVcpu::with_exits([exit; 9]);
+    let context = context(RecoverablePolicy::Inject);
+    let reason = run(&mut vcpu, &mut VcpuPosition::default(), &context);
+    let failures = failures(&context);
+    assert_eq!(
+        failures.last().map(|failure| failure.action) == Some(FailureAction::Stop),
+        reason == ParkReason::PolicyStops
+    );
+    let injected = failures.iter().filter(|failure| failure.injection.is_some());
+    injected.count()
+}
+
+#[test]
+fn a_guest_that_cannot_fetch_its_handler_ends_and_one_that_copies_does_not() {
+    // On a walk of the translation tables: in user mode, then in the handler of its abort, then three times in that of the latter.
+    assert_eq!(aborts_without_a_page(0x8200_0014), 5);
+    assert_eq!(aborts_without_a_page(0x9200_0014), 9);
+}
+
 /// Runs a vCPU whose first error is deferred; what it meets then.
 fn deferred(limit: Duration, exits: impl IntoIterator<Item = VcpuExit>) -> (Vec<MemoryFailure>, FakeVcpu) {
     let mut context = context(RecoverablePolicy::Pause);
