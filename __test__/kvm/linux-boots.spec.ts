@@ -2,10 +2,7 @@
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import test from 'ava'
 import { LinuxGuest } from '../../scripts/linux-guest.ts'
-import { Injector } from './injector.ts'
-import { zap } from './zap.ts'
 
-const PAGE = 4096n
 const MIB = 2 ** 20
 const BOOTS = 20
 /** From then on Node has all the threads that it wants for itself. */
@@ -58,12 +55,17 @@ test.serial('a Linux guest on huge pages loses 4 KiB with a page', async (t) => 
     guest.send('victim load')
     const { fields } = await guest.report('victim', { state: 'ready' })
     const gpa = BigInt(fields['gpa'] ?? 0)
-    using injector = new Injector()
-    injector.arm('fsc=0x10 count=1', gpa, PAGE)
-    await zap(gpa)
+    await guest.vm.reportPoison(gpa, 1)
     guest.send('go')
-    t.like(await guest.report('ended', { program: 'victim' }), { fields: { signal: '7' } })
-    t.like(guest.failures, [{ gpa, page: { size: 4096 }, quarantine: { granule: 4096 } }])
+    t.like(await guest.report('signal', { program: 'victim' }), { fields: { number: '7' } })
+    t.like(guest.failures, [
+      { source: 'reported', gpa, page: { size: 4096 }, quarantine: { granule: 4096 } },
+      { source: 'quarantined-page', gpa, consumer: { mode: 'user' }, injection: { result: 'ok' } },
+    ])
+    t.deepEqual(
+      guest.vm.poisonedPages().map(({ gpa, size }) => ({ gpa, size })),
+      [{ gpa, size: 4096 }],
+    )
     t.is((await guest.ask('ping it', 'pong')).fields['token'], 'it')
   } finally {
     writeFileSync(pool, '0')
