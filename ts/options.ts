@@ -32,8 +32,9 @@ export interface VmOptions {
   boot: FlatBoot | LinuxBoot
   /**
    * What happens when the guest resets itself. `exit`, the default: the VM ends with the reason `reset`. `restart`: the same
-   * VM boots again, with files read anew and fresh memory in the place of lost pages, of which the history stays; a
-   * `guest-reset` event says so. Lost pages of huge pages cannot be replaced and stay lost.
+   * VM boots again, from the files that it was created with, also where they were removed or replaced by name since, and with
+   * fresh memory in the place of lost pages, of which the history stays; a `guest-reset` event says so. Lost pages of huge
+   * pages cannot be replaced and stay lost.
    */
   onReset?: 'exit' | 'restart'
   /**

@@ -116,7 +116,8 @@ pub struct LinuxBoot {
 pub enum OnReset {
     /// It ends the virtual machine.
     Exit,
-    /// The guest boots again, with fresh memory in the place of lost pages.
+    /// The guest boots again, from the files that the virtual machine was created with and with fresh memory in the place of
+    /// lost pages.
     Restart,
 }
 

@@ -1,44 +1,80 @@
-//! Reading what a guest starts with.
+//! The files that a guest starts with.
 
-use std::fs::File;
-use std::io::{self, Read};
-use std::path::Path;
+use std::fs::{File, Metadata};
+use std::io::{self, Read, Seek};
+use std::path::{Path, PathBuf};
 
 use seawall_kvm::Errno;
 
 use crate::boot::BootError;
 
-/// Reads a whole file, at most `limit` bytes: one that is larger comes back a byte longer than that. `option` is what named it.
-pub(super) fn read(path: &Path, option: &'static str, limit: u64) -> Result<Vec<u8>, BootError> {
-    let unreadable = |error: io::Error| BootError::UnreadableFile {
+/// A file that was opened once and is read at each boot: whoever removes or replaces it by name does not change what the
+/// guest boots with.
+#[derive(Debug)]
+pub(super) struct BootFile {
+    file: File,
+    /// What named it.
+    option: &'static str,
+    path: PathBuf,
+}
+
+impl BootFile {
+    pub(super) fn open(path: &Path, option: &'static str) -> Result<Self, BootError> {
+        let unreadable = |error| unreadable(option, path, &error);
+        let check = |metadata: &Metadata| {
+            if metadata.is_file() || metadata.is_dir() {
+                return Ok(());
+            }
+            Err(BootError::NotAFile {
+                option,
+                path: path.to_owned(),
+            })
+        };
+        // A pipe would wait for a writer when it is opened, and a device may do anything, or never end.
+        check(&std::fs::metadata(path).map_err(unreadable)?)?;
+        let file = File::open(path).map_err(unreadable)?;
+        // The name may lead elsewhere by now.
+        check(&file.metadata().map_err(unreadable)?)?;
+        Ok(Self {
+            file,
+            option,
+            path: path.to_owned(),
+        })
+    }
+
+    /// Reads all of it, at most `limit` bytes: one that is larger comes back a byte longer than that.
+    pub(super) fn read(&self, limit: u64) -> Result<Vec<u8>, BootError> {
+        let unreadable = |error| unreadable(self.option, &self.path, &error);
+        let mut bytes = Vec::new();
+        let mut file = &self.file;
+        file.rewind().map_err(unreadable)?;
+        file.take(limit.saturating_add(1))
+            .read_to_end(&mut bytes)
+            .map_err(unreadable)?;
+        Ok(bytes)
+    }
+}
+
+fn unreadable(option: &'static str, path: &Path, error: &io::Error) -> BootError {
+    BootError::UnreadableFile {
         option,
         path: path.to_owned(),
         errno: Errno(error.raw_os_error().unwrap_or(0)),
-    };
-    let metadata = std::fs::metadata(path).map_err(unreadable)?;
-    if !metadata.is_file() && !metadata.is_dir() {
-        // A pipe would wait for a writer, and a device may never end.
-        return Err(BootError::NotAFile {
-            option,
-            path: path.to_owned(),
-        });
     }
-    let mut bytes = Vec::new();
-    let file = File::open(path).map_err(unreadable)?;
-    file.take(limit.saturating_add(1))
-        .read_to_end(&mut bytes)
-        .map_err(unreadable)?;
-    Ok(bytes)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn read(path: &Path, option: &'static str, limit: u64) -> Result<Vec<u8>, BootError> {
+        BootFile::open(path, option)?.read(limit)
+    }
+
     #[test]
     fn what_is_no_file_is_refused_at_once() {
         for path in ["/dev/zero", "/dev/null"] {
-            let error = read(Path::new(path), "boot.kernel", 10).expect_err("a device");
+            let error = BootFile::open(Path::new(path), "boot.kernel").expect_err("a device");
             assert_eq!(
                 error.to_string(),
                 format!("Expected a regular file for boot.kernel but received {path:?}")
@@ -61,5 +97,14 @@ mod tests {
     fn a_file_beyond_the_limit_shows() {
         let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
         assert_eq!(read(&manifest, "boot.image", 4).map(|bytes| bytes.len()), Ok(5));
+    }
+
+    #[test]
+    fn a_file_is_read_from_its_start_each_time() {
+        let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
+        let file = BootFile::open(&manifest, "boot.image").expect("a file");
+        let first = file.read(8).expect("readable");
+        assert_eq!(first, b"[package]");
+        assert_eq!(file.read(8), Ok(first));
     }
 }

@@ -1,8 +1,11 @@
 //! A flat binary: its bytes at one address, entered at another.
 
+use std::borrow::Cow;
+
 use seawall_kvm::{GuestMemory, RegId};
 
-use crate::boot::{BootError, BootRegisters, PSTATE_AT_ENTRY, file};
+use crate::boot::file::BootFile;
+use crate::boot::{BootError, BootRegisters, PSTATE_AT_ENTRY};
 use crate::error::VmError;
 use crate::memory_layout::{self, RAM_BASE};
 use crate::options::Image;
@@ -10,53 +13,84 @@ use crate::options::Image;
 /// The size of an A64 instruction in bytes.
 const INSTRUCTION_SIZE: u64 = 4;
 
-/// A flat binary that fits where it is to go.
+/// A flat binary, and where it is to go.
 #[derive(Debug)]
-pub(crate) struct PreparedFlat {
-    bytes: Vec<u8>,
+pub(crate) struct FlatSource {
+    image: ImageSource,
     load_address: u64,
     entry: u64,
 }
 
-/// Reads and checks it. `memory` is the size of guest RAM in bytes.
-pub(super) fn prepare(
-    image: &Image,
-    load_address: Option<u64>,
-    entry: Option<u64>,
-    memory: u64,
-) -> Result<PreparedFlat, BootError> {
-    let bytes = match image {
-        Image::Bytes(bytes) => bytes.clone(),
-        Image::Path(path) => file::read(path, "boot.image", memory)?,
-    };
-    if (bytes.len() as u64) < INSTRUCTION_SIZE {
-        return Err(BootError::EmptyImage { len: bytes.len() });
-    }
-    let load_address = load_address.unwrap_or(RAM_BASE);
-    let entry = entry.unwrap_or(load_address);
-    if memory_layout::offset(memory, load_address, bytes.len() as u64).is_none() {
-        return Err(BootError::ImageOutsideMemory {
-            load_address,
-            len: bytes.len(),
-            size: memory,
-        });
-    }
-    let last_instruction = load_address + bytes.len() as u64 - INSTRUCTION_SIZE;
-    if !entry.is_multiple_of(INSTRUCTION_SIZE) || !(load_address..=last_instruction).contains(&entry) {
-        return Err(BootError::EntryOutsideImage {
-            entry,
-            load_address,
-            len: bytes.len(),
-        });
-    }
-    Ok(PreparedFlat {
-        bytes,
-        load_address,
-        entry,
-    })
+#[derive(Debug)]
+enum ImageSource {
+    Bytes(Vec<u8>),
+    File(BootFile),
 }
 
-impl PreparedFlat {
+/// A flat binary that fits where it is to go.
+#[derive(Debug)]
+pub(crate) struct PreparedFlat<'a> {
+    bytes: Cow<'a, [u8]>,
+    load_address: u64,
+    entry: u64,
+}
+
+impl FlatSource {
+    pub(super) fn open(
+        image: &Image,
+        load_address: Option<u64>,
+        entry: Option<u64>,
+    ) -> Result<Self, BootError> {
+        let image = match image {
+            Image::Bytes(bytes) => ImageSource::Bytes(bytes.clone()),
+            Image::Path(path) => ImageSource::File(BootFile::open(path, "boot.image")?),
+        };
+        let load_address = load_address.unwrap_or(RAM_BASE);
+        Ok(Self {
+            image,
+            load_address,
+            entry: entry.unwrap_or(load_address),
+        })
+    }
+
+    /// Reads and checks it. `memory` is the size of guest RAM in bytes.
+    pub(super) fn read(&self, memory: u64) -> Result<PreparedFlat<'_>, BootError> {
+        let &Self {
+            ref image,
+            load_address,
+            entry,
+        } = self;
+        let bytes = match image {
+            ImageSource::Bytes(bytes) => Cow::Borrowed(bytes.as_slice()),
+            ImageSource::File(file) => Cow::Owned(file.read(memory)?),
+        };
+        if (bytes.len() as u64) < INSTRUCTION_SIZE {
+            return Err(BootError::EmptyImage { len: bytes.len() });
+        }
+        if memory_layout::offset(memory, load_address, bytes.len() as u64).is_none() {
+            return Err(BootError::ImageOutsideMemory {
+                load_address,
+                len: bytes.len(),
+                size: memory,
+            });
+        }
+        let last_instruction = load_address + bytes.len() as u64 - INSTRUCTION_SIZE;
+        if !entry.is_multiple_of(INSTRUCTION_SIZE) || !(load_address..=last_instruction).contains(&entry) {
+            return Err(BootError::EntryOutsideImage {
+                entry,
+                load_address,
+                len: bytes.len(),
+            });
+        }
+        Ok(PreparedFlat {
+            bytes,
+            load_address,
+            entry,
+        })
+    }
+}
+
+impl PreparedFlat<'_> {
     pub(super) fn place(&self, memory: &GuestMemory) -> Result<BootRegisters, VmError> {
         memory_layout::write(memory, self.load_address, &self.bytes)?;
         Ok(BootRegisters(vec![
@@ -70,15 +104,19 @@ impl PreparedFlat {
 mod tests {
     use super::*;
 
-    fn boot(len: usize, load: Option<u64>, entry: Option<u64>) -> Result<PreparedFlat, BootError> {
-        prepare(&Image::Bytes(vec![0xaa; len]), load, entry, 8192)
+    /// The load address and the entry of an image, where it fits.
+    fn boot(len: usize, load: Option<u64>, entry: Option<u64>) -> Result<(u64, u64), BootError> {
+        let source = FlatSource::open(&Image::Bytes(vec![0xaa; len]), load, entry)?;
+        let prepared = source.read(8192)?;
+        Ok((prepared.load_address, prepared.entry))
     }
 
     #[test]
     fn the_image_lies_at_its_address_and_the_guest_starts_at_the_entry() {
         let memory = GuestMemory::create(8192, None).expect("memory");
         let image = Image::Bytes(b"12345678".to_vec());
-        let prepared = prepare(&image, Some(0x8000_1000), Some(0x8000_1004), 8192).expect("valid");
+        let source = FlatSource::open(&image, Some(0x8000_1000), Some(0x8000_1004)).expect("bytes");
+        let prepared = source.read(8192).expect("valid");
         let registers = prepared.place(&memory).expect("memory");
         assert_eq!(registers.0, [(RegId::PSTATE, 0x3c5), (RegId::PC, 0x8000_1004)]);
         let mut bytes = [0; 8];
@@ -88,8 +126,7 @@ mod tests {
 
     #[test]
     fn without_addresses_the_image_starts_at_the_start_of_ram() {
-        let prepared = boot(8, None, None).expect("valid");
-        assert_eq!((prepared.load_address, prepared.entry), (RAM_BASE, RAM_BASE));
+        assert_eq!(boot(8, None, None), Ok((RAM_BASE, RAM_BASE)));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use seawall_arm64::Gpa;
 use seawall_kvm::{GuestMemory, KvmError, MemoryErrorSignal, MemoryErrorWatch, RegId, host_page_size};
 
 use crate::backend;
-use crate::boot::PreparedBoot;
+use crate::boot::BootSource;
 use crate::containment::signal_code;
 use crate::devices::Bus;
 use crate::error::VmError;
@@ -58,7 +58,8 @@ fn create(
         page: host_page_size(),
         received: options.memory,
     })?;
-    let boot = PreparedBoot::read(&options.boot, options.memory)?;
+    let source = BootSource::open(&options.boot)?;
+    let boot = source.read(options.memory)?;
     let memory = Arc::new(GuestMemory::create(size, options.huge_page)?);
     let mut machine = backend::create(options, &memory)?;
     let cpus = machine
@@ -129,7 +130,7 @@ fn create(
     let restart = match options.on_reset {
         OnReset::Exit => None,
         OnReset::Restart => Some(Restart {
-            boot: options.boot.clone(),
+            boot: source,
             gic: machine.gic,
             cpus,
         }),

@@ -5,10 +5,9 @@ use std::time::{Duration, Instant};
 
 use seawall_kvm::Gic;
 
-use crate::boot::{BootRegisters, PreparedBoot};
+use crate::boot::{BootRegisters, BootSource};
 use crate::error::VmError;
 use crate::event::EventKind;
-use crate::options::Boot;
 use crate::vcpu::{Decisions, VcpuCommand};
 use crate::vm::control::Control;
 use crate::vm::lost_page;
@@ -17,7 +16,7 @@ use crate::vm::state::{ExitReason, VmExit};
 /// What a guest is booted with once more.
 #[derive(Debug)]
 pub(super) struct Restart {
-    pub(super) boot: Boot,
+    pub(super) boot: BootSource,
     pub(super) gic: Option<Gic>,
     /// The values of MPIDR_EL1.
     pub(super) cpus: Vec<u64>,
@@ -51,7 +50,7 @@ impl Control {
                 message: "a restart without anything to boot".to_owned(),
             });
         };
-        let boot = PreparedBoot::read(&restart.boot, memory.len() as u64)?;
+        let boot = restart.boot.read(memory.len() as u64)?;
         lost_page::replace_all(&memory, &context);
         let registers = boot.place(&memory, &restart.cpus)?;
         drop(boot);

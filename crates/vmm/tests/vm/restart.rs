@@ -1,6 +1,7 @@
 //! A guest that resets itself: the end of the virtual machine, or a new beginning in it.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::{Mutex, mpsc};
 
 use seawall_kvm::{RegId, SystemEventKind};
@@ -217,18 +218,72 @@ fn a_question_ends_with_the_guest_that_it_is_about() {
     assert_eq!(machine.vm.state(), VmState::Running);
 }
 
+/// A file of this test's own that holds a flat image.
+struct ImageFile(PathBuf);
+
+impl ImageFile {
+    fn new(test: &str, bytes: &[u8]) -> Self {
+        let name = format!("seawall-restart-{test}-{}.bin", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        std::fs::write(&path, bytes).expect("a folder for temporary files");
+        Self(path)
+    }
+
+    /// A guest that boots from it twice.
+    fn machine(&self) -> Machine {
+        let mut options = restarting(options(INJECT, vec![guest([RESET, print("again\n")])]));
+        options.boot = Boot::Flat {
+            image: Image::Path(self.0.clone()),
+            load_address: None,
+            entry: None,
+        };
+        Machine::with(options)
+    }
+}
+
+impl Drop for ImageFile {
+    fn drop(&mut self) {
+        // A test may have removed it.
+        drop(std::fs::remove_file(&self.0));
+    }
+}
+
+fn boots_again_with(machine: &mut Machine, image: &[u8]) {
+    machine.vm.write_memory(RAM_BASE, &[7; 8]).expect("guest RAM");
+    machine.start().expect("created");
+    machine.until("second boot", |machine| {
+        machine.console == b"again\n" || machine.vm.state() == VmState::Failed
+    });
+    assert_eq!(told(machine), ["running", "guest-reset"]);
+    assert_eq!(
+        machine.vm.read_memory(RAM_BASE, image.len()).expect("guest RAM"),
+        image
+    );
+}
+
+#[test]
+fn a_guest_boots_again_from_a_file_that_was_removed() {
+    let file = ImageFile::new("removed", b"1234");
+    let mut machine = file.machine();
+    std::fs::remove_file(&file.0).expect("it was written");
+    boots_again_with(&mut machine, b"1234");
+}
+
+#[test]
+fn a_guest_boots_again_with_what_it_was_created_with_also_when_the_file_is_replaced() {
+    let file = ImageFile::new("replaced", b"1234");
+    let mut machine = file.machine();
+    let newer = ImageFile::new("newer", b"5678");
+    std::fs::rename(&newer.0, &file.0).expect("both are there");
+    boots_again_with(&mut machine, b"1234");
+}
+
 #[test]
 fn a_guest_that_cannot_boot_again_fails() {
-    let path = std::env::temp_dir().join(format!("seawall-restart-{}.bin", std::process::id()));
-    std::fs::write(&path, [0; 4]).expect("a folder for temporary files");
-    let mut options = restarting(options(INJECT, vec![vec![RESET, print("never\n")]]));
-    options.boot = Boot::Flat {
-        image: Image::Path(path.clone()),
-        load_address: None,
-        entry: None,
-    };
-    let mut machine = Machine::with(options);
-    std::fs::remove_file(&path).expect("it was written");
+    let file = ImageFile::new("cut", &[0; 4]);
+    let mut machine = file.machine();
+    // In place: the same file, and nothing in it.
+    std::fs::write(&file.0, []).expect("it was written");
     machine.start().expect("created");
     let exit = machine.wait().expect("an exit");
     assert_eq!((exit.reason, exit.vcpu), (ExitReason::Failed, Some(0)));

@@ -17,7 +17,8 @@ use std::io::Read;
 
 use seawall_kvm::{GuestMemory, RegId};
 
-use crate::boot::{BootError, BootRegisters, PSTATE_AT_ENTRY, file};
+use crate::boot::file::BootFile;
+use crate::boot::{BootError, BootRegisters, PSTATE_AT_ENTRY};
 use crate::error::VmError;
 use crate::memory_layout::{self, RAM_BASE};
 use crate::options::LinuxBoot;
@@ -36,12 +37,20 @@ const SEED: usize = 64;
 /// What is appended to nothing: the console, and a panic that ends the virtual machine.
 const DEFAULT_COMMAND_LINE: &str = "console=ttyS0 panic=-1";
 
+/// A kernel and what goes with it.
+#[derive(Debug)]
+pub(crate) struct LinuxSource {
+    kernel: BootFile,
+    initrd: Option<BootFile>,
+    command_line: String,
+}
+
 /// A kernel that was read and has its place.
 #[derive(Debug)]
-pub(crate) struct PreparedLinux {
+pub(crate) struct PreparedLinux<'a> {
     kernel: KernelImage,
     initrd: Option<Vec<u8>>,
-    command_line: String,
+    command_line: &'a str,
     layout: Layout,
     memory: u64,
 }
@@ -54,33 +63,45 @@ struct Layout {
     device_tree: u64,
 }
 
-pub(super) fn prepare(boot: &LinuxBoot, memory: u64) -> Result<PreparedLinux, BootError> {
-    let command_line = boot.cmdline.as_deref().unwrap_or(DEFAULT_COMMAND_LINE);
-    if command_line.len() > COMMAND_LINE_LIMIT {
-        return Err(BootError::CommandLineTooLong {
-            received: command_line.len(),
-        });
+impl LinuxSource {
+    pub(super) fn open(boot: &LinuxBoot) -> Result<Self, BootError> {
+        let command_line = boot.cmdline.as_deref().unwrap_or(DEFAULT_COMMAND_LINE);
+        if command_line.len() > COMMAND_LINE_LIMIT {
+            return Err(BootError::CommandLineTooLong {
+                received: command_line.len(),
+            });
+        }
+        if let Some(position) = command_line.find('\0') {
+            return Err(BootError::CommandLineNul { position });
+        }
+        let initrd = boot.initrd.as_deref();
+        Ok(Self {
+            kernel: BootFile::open(&boot.kernel, "boot.kernel")?,
+            initrd: initrd
+                .map(|path| BootFile::open(path, "boot.initrd"))
+                .transpose()?,
+            command_line: command_line.to_owned(),
+        })
     }
-    if let Some(position) = command_line.find('\0') {
-        return Err(BootError::CommandLineNul { position });
+
+    /// Reads and checks it. `memory` is the size of guest RAM in bytes.
+    pub(super) fn read(&self, memory: u64) -> Result<PreparedLinux<'_>, BootError> {
+        let kernel = KernelImage::parse(self.kernel.read(memory)?, memory)?;
+        let initrd = self.initrd.as_ref().map(|initrd| initrd.read(memory));
+        let initrd = initrd.transpose()?;
+        if initrd.as_ref().is_some_and(Vec::is_empty) {
+            return Err(BootError::EmptyInitrd);
+        }
+        let initrd_size = initrd.as_ref().map_or(0, Vec::len) as u64;
+        let layout = Layout::new(memory, kernel.text_offset, kernel.size, initrd_size)?;
+        Ok(PreparedLinux {
+            kernel,
+            initrd,
+            command_line: &self.command_line,
+            layout,
+            memory,
+        })
     }
-    let kernel = KernelImage::parse(file::read(&boot.kernel, "boot.kernel", memory)?, memory)?;
-    let initrd = match &boot.initrd {
-        None => None,
-        Some(path) => Some(file::read(path, "boot.initrd", memory)?),
-    };
-    if initrd.as_ref().is_some_and(Vec::is_empty) {
-        return Err(BootError::EmptyInitrd);
-    }
-    let initrd_size = initrd.as_ref().map_or(0, Vec::len) as u64;
-    let layout = Layout::new(memory, kernel.text_offset, kernel.size, initrd_size)?;
-    Ok(PreparedLinux {
-        kernel,
-        initrd,
-        command_line: command_line.to_owned(),
-        layout,
-        memory,
-    })
 }
 
 impl Layout {
@@ -111,14 +132,14 @@ impl Layout {
     }
 }
 
-impl PreparedLinux {
+impl PreparedLinux<'_> {
     /// Puts everything into memory. `cpus` are the values of MPIDR_EL1.
     pub(super) fn place(&self, memory: &GuestMemory, cpus: &[u64]) -> Result<BootRegisters, VmError> {
         let layout = self.layout;
         let device_tree = DeviceTree {
             memory: self.memory,
             cpus,
-            command_line: &self.command_line,
+            command_line: self.command_line,
             initrd: self
                 .initrd
                 .as_ref()
