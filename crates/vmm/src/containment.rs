@@ -5,7 +5,7 @@
 use std::time::SystemTime;
 
 use seawall_arm64::Gpa;
-use seawall_kvm::SignalCode;
+use seawall_kvm::{MemoryErrorSignal, SignalCode};
 
 use crate::backend::QuarantineError;
 use crate::event::{DecidedBy, EventKind, MemoryFailure, QuarantineMethod, QuarantineReport};
@@ -154,13 +154,18 @@ impl RunContext {
     }
 }
 
-/// What the kernel's word for a signal means here.
-pub(crate) const fn signal_code(code: SignalCode) -> sea::SignalCode {
-    match code {
+/// The page that a signal names, and what it says of it.
+pub(crate) const fn signalled(signal: MemoryErrorSignal) -> (Gpa, ErrorReport) {
+    let code = match signal.code {
         SignalCode::ActionRequired => sea::SignalCode::ActionRequired,
         SignalCode::ActionOptional => sea::SignalCode::ActionOptional,
         SignalCode::ObjectError => sea::SignalCode::ObjectError,
-    }
+    };
+    let report = ErrorReport::Signal {
+        code,
+        lsb: signal.lsb,
+    };
+    (Gpa::from_bits(RAM_BASE + signal.offset), report)
 }
 
 #[cfg(test)]

@@ -5,8 +5,7 @@ use std::borrow::Cow;
 use seawall_kvm::{GuestMemory, RegId};
 
 use crate::boot::file::BootFile;
-use crate::boot::{BootError, BootRegisters, PSTATE_AT_ENTRY};
-use crate::error::VmError;
+use crate::boot::{self, BootError, BootRegisters, PSTATE_AT_ENTRY, PlaceError};
 use crate::memory_layout::{self, RAM_BASE};
 use crate::options::Image;
 
@@ -91,8 +90,8 @@ impl FlatSource {
 }
 
 impl PreparedFlat<'_> {
-    pub(super) fn place(&self, memory: &GuestMemory) -> Result<BootRegisters, VmError> {
-        memory_layout::write(memory, self.load_address, &self.bytes)?;
+    pub(super) fn place(&self, memory: &GuestMemory) -> Result<BootRegisters, PlaceError> {
+        boot::write(memory, self.load_address, &self.bytes)?;
         Ok(BootRegisters(vec![
             (RegId::PSTATE, PSTATE_AT_ENTRY),
             (RegId::PC, self.entry),

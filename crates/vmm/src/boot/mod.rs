@@ -5,9 +5,10 @@ mod file;
 mod flat;
 mod linux;
 
-use seawall_kvm::{GuestMemory, RegId};
+use seawall_kvm::{GuestMemory, GuestMemoryError, MemoryErrorSignal, RegId};
 
 use crate::error::VmError;
+use crate::memory_layout;
 use crate::options::Boot;
 use flat::{FlatSource, PreparedFlat};
 use linux::{LinuxSource, PreparedLinux};
@@ -59,10 +60,83 @@ pub(crate) enum PreparedBoot<'a> {
 
 impl PreparedBoot<'_> {
     /// Puts it into memory and says how to start it. `cpus` are the values of MPIDR_EL1.
-    pub(crate) fn place(&self, memory: &GuestMemory, cpus: &[u64]) -> Result<BootRegisters, VmError> {
+    pub(crate) fn place(&self, memory: &GuestMemory, cpus: &[u64]) -> Result<BootRegisters, PlaceError> {
         match self {
             Self::Flat(flat) => flat.place(memory),
             Self::Linux(linux) => linux.place(memory, cpus),
+        }
+    }
+}
+
+/// Why a guest was not put into its memory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct PlaceError {
+    pub(crate) error: VmError,
+    /// The memory error that a copy met, where that is why.
+    pub(crate) lost: Option<MemoryErrorSignal>,
+}
+
+impl PlaceError {
+    /// The error of a copy to `gpa`.
+    fn new(error: GuestMemoryError, gpa: u64) -> Self {
+        Self {
+            lost: match error {
+                GuestMemoryError::Inaccessible { error, .. } => error,
+                GuestMemoryError::OutOfRange { .. } | GuestMemoryError::SignalHandler => None,
+            },
+            error: memory_layout::inaccessible(error, gpa),
+        }
+    }
+}
+
+impl From<VmError> for PlaceError {
+    fn from(error: VmError) -> Self {
+        Self { error, lost: None }
+    }
+}
+
+impl From<PlaceError> for VmError {
+    fn from(PlaceError { error, .. }: PlaceError) -> Self {
+        error
+    }
+}
+
+/// Copies `data` into guest RAM at `gpa`.
+fn write(memory: &GuestMemory, gpa: u64, data: &[u8]) -> Result<(), PlaceError> {
+    let offset = memory_layout::ram_offset(memory, gpa, data.len())?;
+    memory
+        .write(offset, data)
+        .map_err(|error| PlaceError::new(error, gpa))
+}
+
+#[cfg(test)]
+mod tests {
+    use seawall_kvm::SignalCode;
+
+    use super::*;
+    use crate::memory_layout::RAM_BASE;
+
+    #[test]
+    fn a_page_without_memory_behind_it_is_no_lost_page() {
+        let signal = MemoryErrorSignal {
+            code: SignalCode::ActionRequired,
+            offset: 0x3000,
+            lsb: 12,
+        };
+        for lost in [Some(signal), None] {
+            let error = GuestMemoryError::Inaccessible {
+                offset: 0x3000,
+                error: lost,
+            };
+            let gpa = RAM_BASE + 0x3000;
+            let error_of_vm = VmError::InaccessibleGuestMemory { gpa };
+            assert_eq!(
+                PlaceError::new(error, RAM_BASE),
+                PlaceError {
+                    error: error_of_vm,
+                    lost
+                }
+            );
         }
     }
 }

@@ -10,10 +10,10 @@ use seawall_arm64::{AbortKind, Esr, ExceptionClass, Gpa, Gva, Pstate};
 use seawall_kvm::{KvmError, MemoryErrorSignal, RegId, SeaExit, VcpuEntry};
 
 use crate::backend::VcpuBackend;
-use crate::containment::{Assessment, signal_code};
+use crate::containment::{Assessment, signalled};
 use crate::error::VmError;
 use crate::event::{DecidedBy, EventKind, Injection, InjectionMethod, MemoryFailure};
-use crate::memory_layout::{PAGE_SIZE, RAM_BASE};
+use crate::memory_layout::PAGE_SIZE;
 use crate::sea::{
     self, AbortRequest, Access, BARE_DATA_ABORT, Consumer, Decision, ErrorReport, FailureAction, Fidelity,
     MemoryError, PageState, Severity, VerdictReason,
@@ -92,11 +92,7 @@ impl VcpuPosition {
         context: &RunContext,
         mailbox: &Arc<Mailbox>,
     ) -> Option<ParkReason> {
-        let report = ErrorReport::Signal {
-            code: signal_code(signal.code),
-            lsb: signal.lsb,
-        };
-        let gpa = Gpa::from_bits(RAM_BASE + signal.offset);
+        let (gpa, report) = signalled(signal);
         if context.is_replaced(gpa) && self.late_signal != Some(gpa) {
             // It may have been raised before the page was replaced. A new error raises it again.
             self.late_signal = Some(gpa);

@@ -2,18 +2,16 @@
 
 use std::sync::{Arc, Mutex, RwLock, mpsc};
 
-use seawall_arm64::Gpa;
 use seawall_kvm::{GuestMemory, KvmError, MemoryErrorSignal, MemoryErrorWatch, RegId, host_page_size};
 
 use crate::backend;
 use crate::boot::BootSource;
-use crate::containment::signal_code;
+use crate::containment::signalled;
 use crate::devices::Bus;
 use crate::error::VmError;
 use crate::event::{Outbox, Wake};
-use crate::memory_layout::RAM_BASE;
 use crate::options::{OnReset, VmOptions};
-use crate::sea::{ErrorReport, Ledger};
+use crate::sea::Ledger;
 use crate::statistics::Statistics;
 use crate::vcpu::{self, Ask, ParkReason, Questions, RunContext, VcpuThread};
 use crate::vm::control::{Control, Limits};
@@ -169,15 +167,9 @@ fn await_parks(
 /// Has the control thread told of errors that the host finds before anybody needs the memory.
 fn watch(memory: &GuestMemory, control: mpsc::Sender<Message>) -> Result<MemoryErrorWatch, VmError> {
     let tell = move |signal: MemoryErrorSignal| {
-        let lost = Message::Lost {
-            gpa: Gpa::from_bits(RAM_BASE + signal.offset),
-            report: ErrorReport::Signal {
-                code: signal_code(signal.code),
-                lsb: signal.lsb,
-            },
-        };
+        let (gpa, report) = signalled(signal);
         // The control thread is gone once the VM is closed.
-        drop(control.send(lost));
+        drop(control.send(Message::Lost { gpa, report }));
     };
     Ok(MemoryErrorWatch::new(memory, tell)?)
 }
@@ -192,7 +184,11 @@ fn quit(threads: Vec<VcpuThread>) {
 
 #[cfg(test)]
 mod tests {
+    use seawall_arm64::Gpa;
+
     use super::*;
+    use crate::memory_layout::RAM_BASE;
+    use crate::sea::ErrorReport;
 
     #[test]
     fn a_page_that_is_lost_before_the_vcpus_have_parked_is_told_afterwards_and_is_no_park() {

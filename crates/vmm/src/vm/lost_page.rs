@@ -24,6 +24,12 @@ use crate::vm::state::{ClosedVm, ExitReason, VmExit, VmState};
 const REPORT_LIMIT: u64 = 4096;
 /// How long a closing VM may take to take its lost pages out of the host's use.
 const RETIRE_LIMIT: Duration = Duration::from_secs(5);
+/// The end by a page that no vCPU needed.
+pub(super) const STOPPED_BY_POLICY: VmExit = VmExit {
+    reason: ExitReason::Policy,
+    vcpu: None,
+    error: None,
+};
 
 impl Control {
     pub(super) fn resources(&self) -> Option<(Arc<GuestMemory>, Arc<RunContext>)> {
@@ -51,14 +57,31 @@ impl Control {
         }
     }
 
-    /// Contains an error on a page that is not known to be lost yet. Says why its page is still in reach, if it is.
+    /// Contains an error on a page that is not known to be lost yet, and does what the policy says. Says why its page is still
+    /// in reach, if it is.
     pub(super) fn lost(&mut self, gpa: Gpa, report: ErrorReport) -> Result<(), VmError> {
-        let Some((_, context)) = self.resources() else {
+        let Some((action, contained)) = self.contain(gpa, report) else {
             return Ok(());
         };
+        match action {
+            FailureAction::Pause => self.aim(Destination::Paused),
+            FailureAction::Stop => self.aim(Destination::Ended(STOPPED_BY_POLICY)),
+            _ => {}
+        }
+        contained
+    }
+
+    /// Contains an error on a page that is not known to be lost yet. Says what the policy wants, and why the page is still in
+    /// reach, if it is; nothing of a page that is known.
+    pub(super) fn contain(
+        &self,
+        gpa: Gpa,
+        report: ErrorReport,
+    ) -> Option<(FailureAction, Result<(), VmError>)> {
+        let (_, context) = self.resources()?;
         match context.page_state(Some(gpa)) {
             None | Some(PageState::Replaced) => {}
-            Some(PageState::Poisoned | PageState::Quarantined | PageState::HostOffline) => return Ok(()),
+            Some(PageState::Poisoned | PageState::Quarantined | PageState::HostOffline) => return None,
         }
         let error = MemoryError {
             vcpu: None,
@@ -89,18 +112,10 @@ impl Control {
         let (action, totals, refused) = (failure.action, failure.ledger, failure.quarantine_error.clone());
         context.outbox.push(EventKind::MemoryFailure(Box::new(failure)));
         context.tell_threshold(threshold, totals);
-        match action {
-            FailureAction::Pause => self.aim(Destination::Paused),
-            FailureAction::Stop => self.aim(Destination::Ended(VmExit {
-                reason: ExitReason::Policy,
-                vcpu: None,
-                error: None,
-            })),
-            _ => {}
-        }
-        refused.map_or(Ok(()), |source| {
+        let contained = refused.map_or(Ok(()), |source| {
             Err(quarantine(gpa, "taken out of reach", source))
-        })
+        });
+        Some((action, contained))
     }
 
     /// Contains what the owner says is lost.

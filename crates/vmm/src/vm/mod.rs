@@ -23,17 +23,17 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, mpsc};
 use std::time::Duration;
 
-use seawall_arm64::{AbortKind, Gpa, Pstate};
+use seawall_arm64::{AbortKind, Pstate};
 use seawall_kvm::{Errno, GuestMemory, GuestMemoryError, MemoryErrorWatch, RegId};
 
-use crate::containment::signal_code;
+use crate::containment::signalled;
 use crate::devices::Bus;
 use crate::error::VmError;
 use crate::event::{Event, EventKind, Injection, MemoryFailure, Outbox, Wake};
-use crate::memory_layout::{self, RAM_BASE};
+use crate::memory_layout;
 use crate::mode;
 use crate::options::VmOptions;
-use crate::sea::{AbortRequest, Decision, ErrorReport, Ledger, PoisonedPage};
+use crate::sea::{AbortRequest, Decision, Ledger, PoisonedPage};
 use crate::statistics::{Statistics, VmStats};
 use crate::vcpu::{Answer, AnswerOutcome, Ask, RunContext, VcpuCommand};
 use state::StateCell;
@@ -387,17 +387,11 @@ impl Vm {
     /// What came of a copy of guest RAM. A memory error that it met is one of the guest's.
     fn copied(&self, gpa: u64, copied: Result<(), GuestMemoryError>) -> Result<(), VmError> {
         if let Err(GuestMemoryError::Inaccessible {
-            offset,
-            error: Some(signal),
+            error: Some(signal), ..
         }) = copied
         {
-            self.send(Message::Lost {
-                gpa: Gpa::from_bits(RAM_BASE + offset),
-                report: ErrorReport::Signal {
-                    code: signal_code(signal.code),
-                    lsb: signal.lsb,
-                },
-            });
+            let (gpa, report) = signalled(signal);
+            self.send(Message::Lost { gpa, report });
         }
         copied.map_err(|error| memory_layout::inaccessible(error, gpa))
     }

@@ -3,15 +3,20 @@
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
-use seawall_kvm::Gic;
+use seawall_kvm::{Gic, GuestMemory};
 
-use crate::boot::{BootRegisters, BootSource};
+use crate::boot::{BootRegisters, BootSource, PlaceError, PreparedBoot};
+use crate::containment::signalled;
 use crate::error::VmError;
 use crate::event::EventKind;
-use crate::vcpu::{Decisions, VcpuCommand};
+use crate::sea::FailureAction;
+use crate::vcpu::{Decisions, RunContext, VcpuCommand};
 use crate::vm::control::Control;
-use crate::vm::lost_page;
+use crate::vm::lost_page::{self, STOPPED_BY_POLICY};
 use crate::vm::state::{ExitReason, VmExit};
+
+/// How often a guest is put into its memory, each time over what was lost the time before.
+const PLACE_ATTEMPTS: u32 = 16;
 
 /// What a guest is booted with once more.
 #[derive(Debug)]
@@ -22,16 +27,36 @@ pub(super) struct Restart {
     pub(super) cpus: Vec<u64>,
 }
 
+/// How a guest is put into its memory: [`PreparedBoot::place`] but in tests, whose memory is good.
+type Place<'a> = dyn Fn(&PreparedBoot<'_>, &GuestMemory, &[u64]) -> Result<BootRegisters, PlaceError> + 'a;
+
+/// What became of a machine that was to be reset.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reset {
+    /// It is as after power-on. With `pause` the policy wants it to pause.
+    Done { pause: bool },
+    /// The policy ended it, by a page that was lost meanwhile.
+    Stopped,
+}
+
 impl Control {
     /// Boots the guest once more, every vCPU being out of it; with `pause`, up to its first instruction.
     pub(super) fn restart(&mut self, vcpu: u32, pause: bool) {
-        if let Err(error) = self.reset_machine() {
-            return self.end(VmExit {
-                reason: ExitReason::Failed,
-                vcpu: Some(vcpu),
-                error: Some(error),
-            });
-        }
+        self.restart_by(vcpu, pause, &|boot, memory, cpus| boot.place(memory, cpus));
+    }
+
+    fn restart_by(&mut self, vcpu: u32, pause: bool, place: &Place<'_>) {
+        let pause = match self.reset_machine(place) {
+            Ok(Reset::Done { pause: by_policy }) => pause || by_policy,
+            Ok(Reset::Stopped) => return self.end(STOPPED_BY_POLICY),
+            Err(error) => {
+                return self.end(VmExit {
+                    reason: ExitReason::Failed,
+                    vcpu: Some(vcpu),
+                    error: Some(error),
+                });
+            }
+        };
         self.shared.outbox.push(EventKind::GuestReset);
         if pause {
             self.reach_pause();
@@ -41,7 +66,7 @@ impl Control {
     }
 
     /// As after power-on, but for what the guest's memory holds: a reset leaves that alone, too.
-    fn reset_machine(&mut self) -> Result<(), VmError> {
+    fn reset_machine(&self, place: &Place<'_>) -> Result<Reset, VmError> {
         let Some((memory, context)) = self.resources() else {
             return Err(VmError::Closed { operation: "a reset" });
         };
@@ -52,13 +77,50 @@ impl Control {
         };
         let boot = restart.boot.read(memory.len() as u64)?;
         lost_page::replace_all(&memory, &context);
-        let registers = boot.place(&memory, &restart.cpus)?;
+        let place = || place(&boot, &memory, &restart.cpus);
+        let Some((registers, pause)) = self.place_over_lost_pages(&memory, &context, &place)? else {
+            return Ok(Reset::Stopped);
+        };
         drop(boot);
         context.bus.reset();
         if let Some(gic) = &restart.gic {
             gic.reset(&restart.cpus)?;
         }
-        self.reset_vcpus(&registers)
+        self.reset_vcpus(&registers)?;
+        Ok(Reset::Done { pause })
+    }
+
+    /// Puts the guest into its memory. A memory error that this meets is one of the guest's: it is told and contained, and
+    /// fresh memory is put in its place. Says what the first vCPU starts with and whether the policy wants a pause; nothing
+    /// where it wants an end.
+    fn place_over_lost_pages(
+        &self,
+        memory: &GuestMemory,
+        context: &RunContext,
+        place: &dyn Fn() -> Result<BootRegisters, PlaceError>,
+    ) -> Result<Option<(BootRegisters, bool)>, VmError> {
+        let mut pause = false;
+        let mut attempts = PLACE_ATTEMPTS;
+        loop {
+            let PlaceError { error, lost } = match place() {
+                Ok(registers) => return Ok(Some((registers, pause))),
+                Err(error) => error,
+            };
+            let Some(signal) = lost else { return Err(error) };
+            let (gpa, report) = signalled(signal);
+            // Where the page could not be taken out of reach, that is in the event.
+            match self.contain(gpa, report) {
+                Some((FailureAction::Stop, _)) => return Ok(None),
+                Some((FailureAction::Pause, _)) => pause = true,
+                _ => {}
+            }
+            lost_page::replace_all(memory, context);
+            attempts -= 1;
+            // A page that stays lost ends each attempt alike.
+            if attempts == 0 || !context.is_replaced(gpa) {
+                return Err(error);
+            }
+        }
     }
 
     fn reset_vcpus(&self, registers: &BootRegisters) -> Result<(), VmError> {
@@ -84,3 +146,6 @@ impl Control {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

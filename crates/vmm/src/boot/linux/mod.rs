@@ -18,9 +18,9 @@ use std::io::Read;
 use seawall_kvm::{GuestMemory, RegId};
 
 use crate::boot::file::BootFile;
-use crate::boot::{BootError, BootRegisters, PSTATE_AT_ENTRY};
+use crate::boot::{self, BootError, BootRegisters, PSTATE_AT_ENTRY, PlaceError};
 use crate::error::VmError;
-use crate::memory_layout::{self, RAM_BASE};
+use crate::memory_layout::RAM_BASE;
 use crate::options::LinuxBoot;
 use device_tree::DeviceTree;
 use image::KernelImage;
@@ -134,7 +134,7 @@ impl Layout {
 
 impl PreparedLinux<'_> {
     /// Puts everything into memory. `cpus` are the values of MPIDR_EL1.
-    pub(super) fn place(&self, memory: &GuestMemory, cpus: &[u64]) -> Result<BootRegisters, VmError> {
+    pub(super) fn place(&self, memory: &GuestMemory, cpus: &[u64]) -> Result<BootRegisters, PlaceError> {
         let layout = self.layout;
         let device_tree = DeviceTree {
             memory: self.memory,
@@ -150,16 +150,17 @@ impl PreparedLinux<'_> {
             message: format!("the device tree cannot be written: {error}"),
         })?;
         if device_tree.len() as u64 > DEVICE_TREE_SIZE {
-            return Err(VmError::Boot(BootError::DeviceTreeTooLarge {
+            let error = BootError::DeviceTreeTooLarge {
                 limit: DEVICE_TREE_SIZE,
                 len: device_tree.len(),
-            }));
+            };
+            return Err(VmError::Boot(error).into());
         }
-        memory_layout::write(memory, layout.kernel, &self.kernel.bytes)?;
+        boot::write(memory, layout.kernel, &self.kernel.bytes)?;
         if let Some(initrd) = &self.initrd {
-            memory_layout::write(memory, layout.initrd, initrd)?;
+            boot::write(memory, layout.initrd, initrd)?;
         }
-        memory_layout::write(memory, layout.device_tree, &device_tree)?;
+        boot::write(memory, layout.device_tree, &device_tree)?;
         // X1 to X3 are zero, as they are after a reset.
         let x0 = RegId::x(0)
             .into_iter()
