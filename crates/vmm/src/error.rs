@@ -1,5 +1,7 @@
 //! What can go wrong with a virtual machine, each with its stable code.
 
+use std::any::Any;
+
 use seawall_kvm::{Errno, KvmError};
 
 use crate::backend::QuarantineError;
@@ -316,6 +318,16 @@ impl VmError {
             Self::Thread { .. } | Self::NoMemory { .. } => "ERR_OUT_OF_RESOURCES",
             Self::VcpuStuck { .. } | Self::Bug { .. } => "ERR_INTERNAL",
         }
+    }
+
+    /// A panic, which is a defect, by what it was called with.
+    pub(crate) fn of_panic(payload: &(dyn Any + Send)) -> Self {
+        let message = payload
+            .downcast_ref::<&str>()
+            .map(ToString::to_string)
+            .or_else(|| payload.downcast_ref::<String>().cloned())
+            .unwrap_or_else(|| "a panic without a message".to_owned());
+        Self::Bug { message }
     }
 
     const fn kvm(&self) -> Option<&KvmError> {

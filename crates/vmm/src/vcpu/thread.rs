@@ -1,6 +1,5 @@
 //! A vCPU's thread, from start to end.
 
-use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
@@ -79,11 +78,7 @@ fn serve(
                     position.run(index, vcpu.as_mut(), context, mailbox, &decisions)
                 }));
                 mailbox.end_run();
-                park(reason.unwrap_or_else(|payload| {
-                    ParkReason::Failed(VmError::Bug {
-                        message: panic_message(payload.as_ref()),
-                    })
-                }));
+                park(reason.unwrap_or_else(|payload| ParkReason::Failed(VmError::of_panic(&*payload))));
             }
         }
     }
@@ -126,14 +121,6 @@ fn execute(
         VcpuCommand::InjectAbort(request, reply) => reply(position.inject_by_hand(&request, vcpu, context)),
         VcpuCommand::InjectSError(iss, reply) => reply(position.inject_serror_by_hand(iss, vcpu, context)),
     }
-}
-
-fn panic_message(payload: &(dyn Any + Send)) -> String {
-    payload
-        .downcast_ref::<&str>()
-        .map(ToString::to_string)
-        .or_else(|| payload.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "a panic without a message".to_owned())
 }
 
 #[cfg(test)]

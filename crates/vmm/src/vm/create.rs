@@ -1,5 +1,6 @@
 //! Making a virtual machine, on the thread that will control it.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, RwLock, mpsc};
 
 use seawall_kvm::{GuestMemory, KvmError, MemoryErrorSignal, MemoryErrorWatch, RegId, host_page_size};
@@ -27,12 +28,25 @@ pub(super) fn create_and_serve(
     ask: Option<Ask>,
     reply: impl FnOnce(Result<Vm, VmError>),
 ) {
+    let vcpus = options.vcpus;
+    // The options go with it: an image may be large, and is in guest memory by then.
+    let create = move |sender: &_, inbox: &_| create(&options, wake, ask, sender, inbox);
+    serve_created(vcpus, create, reply);
+}
+
+fn serve_created(
+    vcpus: u32,
+    create: impl FnOnce(
+        &mpsc::Sender<Message>,
+        &mpsc::Receiver<Message>,
+    ) -> Result<(Control, Arc<Shared>), VmError>,
+    reply: impl FnOnce(Result<Vm, VmError>),
+) {
     let (sender, inbox) = mpsc::channel();
-    match create(&options, wake, ask, &sender, &inbox) {
+    // Whoever waits for the reply must get one.
+    let created = catch_unwind(AssertUnwindSafe(|| create(&sender, &inbox)));
+    match created.unwrap_or_else(|payload| Err(VmError::of_panic(&*payload))) {
         Ok((control, shared)) => {
-            // The image may be large, and is in guest memory by now.
-            let vcpus = options.vcpus;
-            drop(options);
             reply(Ok(Vm {
                 control: sender,
                 shared,
@@ -189,6 +203,17 @@ mod tests {
     use super::*;
     use crate::memory_layout::RAM_BASE;
     use crate::sea::ErrorReport;
+
+    #[test]
+    fn a_panic_while_a_machine_is_created_is_answered_with_its_message() {
+        let (sender, replies) = mpsc::channel();
+        let reply = move |created: Result<Vm, VmError>| {
+            sender.send(created.map(|_| ())).expect("somebody waits");
+        };
+        serve_created(1, |_, _| panic!("page {} is missing", 7), reply);
+        let message = "page 7 is missing".to_owned();
+        assert_eq!(replies.try_recv(), Ok(Err(VmError::Bug { message })));
+    }
 
     #[test]
     fn a_page_that_is_lost_before_the_vcpus_have_parked_is_told_afterwards_and_is_no_park() {
