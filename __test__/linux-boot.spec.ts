@@ -115,6 +115,12 @@ const wrong: [
     /^Expected a whole gzip file for boot.kernel but received one that is broken: /,
   ],
   [
+    'a gzip file with something else behind it',
+    { kernel: file('tail.gz', Buffer.concat([gzipSync(good), Buffer.from('signature')])) },
+    'ERR_INVALID_IMAGE',
+    /^Expected a whole gzip file for boot.kernel but received one that is broken: what follows it at byte \d+ is neither gzip nor zeroes$/,
+  ],
+  [
     'a gzip file with something else in it',
     { kernel: file('text.gz', gzipSync(bytes(0, 'hello'))) },
     'ERR_INVALID_IMAGE',
@@ -199,6 +205,7 @@ test('kernel, initial RAM disk and device tree lie where the registers and the t
   for (const [name, image] of [
     ['Image', good],
     ['Image.gz', gzipSync(good)],
+    ['padded.gz', Buffer.concat([gzipSync(good), new Uint8Array(4096)])],
   ] as const) {
     await using vm = await create({ kernel: file(name, image), initrd: file('small', initrd) }, 8 * MIB)
     const [vcpu] = vm.vcpus

@@ -1,17 +1,19 @@
 //! The arm64 kernel Image: its header, and everything that people mistake for one.
 //!
 //! Source: Documentation/arch/arm64/booting.rst of Linux 7.3, "Call the kernel image"; Documentation/arch/x86/boot.rst, "The
-//! real-mode kernel header"; drivers/firmware/efi/libstub/zboot-header.S; PE/COFF specification.
+//! real-mode kernel header"; drivers/firmware/efi/libstub/zboot-header.S; PE/COFF specification; RFC 1952, "File format".
 
 use std::borrow::Cow;
 use std::io::Read;
 
-use flate2::read::MultiGzDecoder;
+use flate2::bufread::GzDecoder;
 
 use crate::boot::BootError;
 
 /// The size of the header in bytes.
 const HEADER: usize = 64;
+/// ID1 and ID2 of a gzip member.
+const GZIP: &[u8] = &[0x1f, 0x8b];
 /// `ARM\x64` at byte 56.
 const MAGIC: u32 = 0x644d_5241;
 /// Where a kernel without an image size lies: those before Linux 3.17 say nothing else.
@@ -64,17 +66,34 @@ impl KernelImage {
     }
 }
 
+/// Unpacks every member of a gzip file, up to a byte more than `limit`. Zeroes may follow, as where it fills a partition.
 fn unpack(file: &[u8], limit: u64) -> Result<Cow<'_, [u8]>, BootError> {
-    if !file.starts_with(&[0x1f, 0x8b]) {
+    if !file.starts_with(GZIP) {
         return Ok(Cow::Borrowed(file));
     }
+    let broken = |message| BootError::BrokenGzip { message };
     let mut unpacked = Vec::new();
-    MultiGzDecoder::new(file)
-        .take(limit.saturating_add(1))
-        .read_to_end(&mut unpacked)
-        .map_err(|error| BootError::BrokenGzip {
-            message: error.to_string(),
-        })?;
+    let mut rest = file;
+    while rest.starts_with(GZIP) {
+        let mut member = GzDecoder::new(rest);
+        let room = limit.saturating_add(1) - unpacked.len() as u64;
+        member
+            .by_ref()
+            .take(room)
+            .read_to_end(&mut unpacked)
+            .map_err(|error| broken(error.to_string()))?;
+        if unpacked.len() as u64 > limit {
+            // Somewhere in the middle, and too large already.
+            return Ok(Cow::Owned(unpacked));
+        }
+        rest = member.into_inner();
+    }
+    if rest.iter().any(|byte| *byte != 0) {
+        let position = file.len() - rest.len();
+        return Err(broken(format!(
+            "what follows it at byte {position} is neither gzip nor zeroes"
+        )));
+    }
     Ok(Cow::Owned(unpacked))
 }
 
@@ -154,6 +173,11 @@ fn u64_at(bytes: &[u8], offset: usize) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
+
     use super::*;
 
     /// An Image whose PE header begins at byte 64 and has one section of 4 KiB.
@@ -193,6 +217,72 @@ mod tests {
             let received = len as u64;
             assert_eq!(error, BootError::TruncatedKernel { expected, received });
         }
+    }
+
+    fn gzip(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+        encoder.write_all(bytes).expect("a vector takes anything");
+        encoder.finish().expect("a vector takes anything")
+    }
+
+    #[test]
+    fn a_gzip_file_is_unpacked_whatever_zeroes_follow_and_however_many_members_it_has() {
+        let (front, back) = (gzip(&image()[..100]), gzip(&image()[100..]));
+        for members in [
+            vec![gzip(&image())],
+            vec![front, back],
+            vec![gzip(&[]), gzip(&image())],
+        ] {
+            for padding in [0, 1, 8, 4096] {
+                let file = [members.concat(), vec![0; padding]].concat();
+                let kernel = KernelImage::parse(file, 8192).expect("a kernel");
+                assert!(kernel.bytes == image(), "{padding} zeroes");
+            }
+        }
+    }
+
+    #[test]
+    fn anything_else_behind_a_gzip_file_is_refused() {
+        let file = gzip(&image());
+        let end = file.len();
+        for rest in [&b"x"[..], b"\0\0x", b"\x1f", &[&[0; 8][..], &file].concat()] {
+            let error = KernelImage::parse([&file, rest].concat(), 8192).expect_err("not a gzip file");
+            assert_eq!(
+                error.to_string(),
+                format!(
+                    "Expected a whole gzip file for boot.kernel but received one that is broken: what follows it at byte {end} \
+                     is neither gzip nor zeroes"
+                )
+            );
+        }
+    }
+
+    #[test]
+    fn a_gzip_file_whose_end_is_missing_or_wrong_is_refused() {
+        let file = gzip(&image());
+        let mut wrong = file.clone();
+        wrong[file.len() - 5] ^= 1;
+        let cut = [&file[..file.len() - 4], &[0; 16]].concat();
+        for file in [
+            wrong,
+            cut,
+            file[..file.len() - 1].to_vec(),
+            file[..12].to_vec(),
+            GZIP.to_vec(),
+        ] {
+            let error = KernelImage::parse(file, 8192).expect_err("broken");
+            assert!(matches!(error, BootError::BrokenGzip { .. }), "{error}");
+        }
+    }
+
+    #[test]
+    fn no_more_than_a_byte_beyond_the_limit_is_unpacked() {
+        let large = gzip(&vec![7; 1 << 20]);
+        for file in [large.clone(), [gzip(&[7; 4090]), large].concat()] {
+            assert_eq!(unpack(&file, 4096).map(|unpacked| unpacked.len()), Ok(4097));
+        }
+        let whole = gzip(&[7; 4096]);
+        assert_eq!(unpack(&whole, 4096).map(|unpacked| unpacked.len()), Ok(4096));
     }
 
     #[test]

@@ -86,8 +86,9 @@ impl LinuxSource {
 
     /// Reads and checks it. `memory` is the size of guest RAM in bytes.
     pub(super) fn read(&self, memory: u64) -> Result<PreparedLinux<'_>, BootError> {
-        let kernel = KernelImage::parse(self.kernel.read(memory)?, memory)?;
-        let initrd = self.initrd.as_ref().map(|initrd| initrd.read(memory));
+        let limit = memory.min(WINDOW);
+        let kernel = KernelImage::parse(self.kernel.read(limit)?, limit)?;
+        let initrd = self.initrd.as_ref().map(|initrd| initrd.read(limit));
         let initrd = initrd.transpose()?;
         if initrd.as_ref().is_some_and(Vec::is_empty) {
             return Err(BootError::EmptyInitrd);
