@@ -1,7 +1,10 @@
 //! The in-kernel interrupt controller, a GICv3 without ITS.
 //!
 //! Source: Documentation/virt/kvm/devices/arm-vgic-v3.rst of Linux 7.3; GICv3 and GICv4 specification (Arm IHI 0069), the
-//! register maps of the Distributor and the Redistributor.
+//! register maps of the Distributor and the Redistributor, and the CPU interface's registers.
+
+// UNSAFETY: reads attributes of the device.
+#![allow(unsafe_code)]
 
 use std::sync::Arc;
 
@@ -53,13 +56,30 @@ const fn sysreg(crn: u64, crm: u64, op2: u64) -> u64 {
     3 << 14 | crn << 7 | crm << 3 | op2
 }
 
-/// What a CPU interface must forget: ICC_PMR_EL1, ICC_AP0R0_EL1, ICC_AP1R0_EL1, ICC_IGRPEN0_EL1, ICC_IGRPEN1_EL1.
-const CPU_INTERFACE: [u64; 5] = [
+/// ICC_CTLR_EL1, of which a guest changes CBPR and EOImode; the rest says what there is, and must be written as it is read.
+const ICC_CTLR_EL1: u64 = sysreg(12, 12, 4);
+const ICC_CTLR_EL1_CBPR: u64 = 1 << 0;
+const ICC_CTLR_EL1_EOIMODE: u64 = 1 << 1;
+/// What a CPU interface must forget: ICC_PMR_EL1, ICC_BPR0_EL1, ICC_BPR1_EL1, ICC_AP0R0_EL1, ICC_AP1R0_EL1,
+/// ICC_IGRPEN0_EL1, ICC_IGRPEN1_EL1. A binary point of 0 becomes the least that there is. ICC_SRE_EL1 is fixed.
+const CPU_INTERFACE: [u64; 7] = [
     sysreg(4, 6, 0),
+    sysreg(12, 8, 3),
+    sysreg(12, 12, 3),
     sysreg(12, 8, 4),
     sysreg(12, 9, 0),
     sysreg(12, 12, 6),
     sysreg(12, 12, 7),
+];
+/// The same, where there are more than 32 priorities that preempt each other: ICC_AP0R1_EL1 to ICC_AP0R3_EL1, ICC_AP1R1_EL1 to
+/// ICC_AP1R3_EL1.
+const FURTHER_ACTIVE_PRIORITIES: [u64; 6] = [
+    sysreg(12, 8, 5),
+    sysreg(12, 8, 6),
+    sysreg(12, 8, 7),
+    sysreg(12, 9, 1),
+    sysreg(12, 9, 2),
+    sysreg(12, 9, 3),
 ];
 
 impl VmFd {
@@ -141,12 +161,29 @@ impl Gic {
                 let attribute = affinity << 32 | u64::from(offset::SGI_FRAME + register);
                 self.set(KVM_DEV_ARM_VGIC_GRP_REDIST_REGS, attribute, &value)
             })?;
-            for register in CPU_INTERFACE {
-                self.set(
-                    KVM_DEV_ARM_VGIC_GRP_CPU_SYSREGS,
-                    affinity << 32 | register,
-                    &0_u64,
-                )?;
+            self.reset_cpu_interface(affinity)?;
+        }
+        Ok(())
+    }
+
+    fn reset_cpu_interface(&self, affinity: u64) -> Result<(), KvmError> {
+        let attribute = |register| affinity << 32 | register;
+        let write =
+            |register, value: u64| self.set(KVM_DEV_ARM_VGIC_GRP_CPU_SYSREGS, attribute(register), &value);
+        // First: KVM drops a write of ICC_BPR1_EL1 while CBPR is set.
+        let control = self.get(KVM_DEV_ARM_VGIC_GRP_CPU_SYSREGS, attribute(ICC_CTLR_EL1))?;
+        write(
+            ICC_CTLR_EL1,
+            control & !(ICC_CTLR_EL1_CBPR | ICC_CTLR_EL1_EOIMODE),
+        )?;
+        for register in CPU_INTERFACE {
+            write(register, 0)?;
+        }
+        for register in FURTHER_ACTIVE_PRIORITIES {
+            match write(register, 0) {
+                // KVM's answers for a register that this processor does not have.
+                Err(error) if matches!(error.errno(), Some(Errno(libc::EINVAL | libc::ENXIO))) => {}
+                written => written?,
             }
         }
         Ok(())
@@ -175,6 +212,22 @@ impl Gic {
 
     fn control(&self, attribute: u32) -> Result<(), KvmError> {
         self.set(KVM_DEV_ARM_VGIC_GRP_CTRL, attribute.into(), &0_u64)
+    }
+
+    /// Reads an attribute of 64 bits.
+    fn get(&self, group: u32, attribute: u64) -> Result<u64, KvmError> {
+        let mut value = 0_u64;
+        let mut attribute = kvm_device_attr {
+            group,
+            attr: attribute,
+            addr: std::ptr::from_mut(&mut value) as u64,
+            flags: 0,
+        };
+        // SAFETY: the kernel writes 64 bits, as every register of the groups that this is called for has, to where there is
+        // room for them for the whole call.
+        unsafe { self.device.get_device_attr(&mut attribute) }
+            .map_err(failed("KVM_GET_DEVICE_ATTR(KVM_DEV_TYPE_ARM_VGIC_V3)"))?;
+        Ok(value)
     }
 
     /// Sets an attribute of the device; `value` has the type that its group asks for.
