@@ -1,22 +1,17 @@
 import { execFileSync } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, readFileSync } from 'node:fs'
+import { readFileSync } from 'node:fs'
 import { setTimeout } from 'node:timers/promises'
 import test from 'ava'
 import type { SimulatedStep } from 'seawall'
 import { Child, type Ended, ScriptedGuest, seawall } from './cli/child.ts'
-import { parseLog, readLog } from './cli/log.ts'
+import { holds, parseLog, readLog } from './cli/log.ts'
 
 /** An application that loads from a lost page. */
 const lost: SimulatedStep = { step: 'sea', esr: 0x9200_0010n, gpa: 0x8001_0000n, far: 0x4000_0010n }
 const elsewhere: SimulatedStep = { ...lost, gpa: 0x8002_0000n }
 /** More than a pipe holds, and less than a VM keeps for whoever is slow to read. */
 const FLOOD = 'x'.repeat(512 * 1024)
-
-/** Waits until a file holds something. */
-async function holds(path: string, pattern: RegExp): Promise<void> {
-  while (!existsSync(path) || !pattern.test(readFileSync(path, 'utf8'))) await setTimeout(5)
-}
 
 function lastLine({ stderr }: Ended) {
   return JSON.parse(stderr.trimEnd().split('\n').at(-1) ?? '')

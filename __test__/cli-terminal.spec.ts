@@ -3,7 +3,7 @@ import { closeSync, constants, openSync } from 'node:fs'
 import test, { type ExecutionContext } from 'ava'
 import type { SimulatedStep } from 'seawall'
 import { ScriptedGuest } from './cli/child.ts'
-import { readLog, statesIn } from './cli/log.ts'
+import { holds, parseLog, readLog, statesIn } from './cli/log.ts'
 import { PseudoTerminal, TerminalProgram } from './cli/pseudo-terminal.ts'
 
 const CTRL_A = '\x01'
@@ -19,7 +19,9 @@ test.after.always(() => program[Symbol.dispose]())
 async function start(t: ExecutionContext, steps: SimulatedStep[], env: Record<string, string> = {}) {
   const guest = new ScriptedGuest(t, ready, lost, ...steps)
   const events = guest.file('events.ndjson')
-  const command = [process.execPath, ...guest.args('--policy', 'pause', '--events', events)]
+  const tool = [process.execPath, ...guest.args('--policy', 'pause', '--events', events)]
+  // Some signals leave a core dump.
+  const command = ['sh', '-c', 'ulimit -c 0; exec "$0" "$@"', ...tool]
   const terminal = new PseudoTerminal(program, command, { ...guest.env, ...env })
   t.teardown(() => terminal.hangUp())
   await terminal.happens('mode unchanged')
@@ -57,6 +59,25 @@ test.serial('the terminal is as it was, by an exception that nobody catches', as
   t.deepEqual(await terminal.ends(), ['exit 1', 'left unchanged'])
   t.true(terminal.screen.includes('Error: thrown on purpose'), terminal.screen)
 })
+
+for (const [signal, number] of [
+  ['SIGTRAP', 5],
+  ['SIGABRT', 6],
+  ['SIGUSR2', 12],
+  ['SIGALRM', 14],
+  ['SIGSTKFLT', 16],
+  ['SIGXCPU', 24],
+  ['SIGVTALRM', 26],
+  ['SIGIO', 29],
+  ['SIGPWR', 30],
+  ['SIGSYS', 31],
+] as const) {
+  test.serial(`the terminal is as it was, by ${signal}, which ends the tool at once`, async (t) => {
+    const { terminal } = await start(t, [])
+    terminal.kill(signal)
+    t.deepEqual(await terminal.ends(), [`signal ${number}`, 'left unchanged'], terminal.screen)
+  })
+}
 
 test.serial('the terminal is as it was, by process.exit()', async (t) => {
   const { terminal } = await start(t, [], { SEAWALL_DEFECT: 'exit' })
@@ -140,6 +161,33 @@ test.serial('a message begins a line of its own', async (t) => {
   await terminal.ends()
   t.true(terminal.screen.endsWith('login: \r\nseawall: the guest has shut down\r\n'), terminal.screen)
 })
+
+test.serial(
+  'a terminal that shows nothing for a while holds up the log of events, and nothing else',
+  async (t) => {
+    const pages = Array.from({ length: 20 }, (_, page) => ({
+      ...lost,
+      gpa: 0x8001_0000n + BigInt(page) * 4096n,
+    }))
+    const guest = new ScriptedGuest(t, ready, ...pages, { step: 'shutdown' })
+    const output = guest.file('output')
+    // Ctrl-s stops what the terminal shows before the tool begins.
+    const script = 'stty -echo; echo type; read -r _; exec "$0" "$@" </dev/null >"$OUTPUT" 2>&1'
+    const command = ['sh', '-c', script, process.execPath, ...guest.args('--events', '/dev/tty', '--json')]
+    const terminal = new PseudoTerminal(program, command, { ...guest.env, OUTPUT: output })
+    t.teardown(() => terminal.hangUp())
+    await terminal.shows('type')
+    terminal.type('\x13\n')
+    await holds(output, /^ready$/m)
+    await holds(output, /memory error in page 0x80023000/)
+    t.is(terminal.screen, 'type\r\n')
+    terminal.type('\x11')
+    const [end] = await terminal.ends()
+    t.is(end, 'exit 0', terminal.screen)
+    const log = parseLog(terminal.screen.replace('type\r\n', '').replaceAll('\r\n', '\n'))
+    t.is(log.filter(({ type }) => type === 'memory-failure').length, pages.length)
+  },
+)
 
 test.serial('input that is no terminal leaves the terminal alone', async (t) => {
   const guest = new ScriptedGuest(t, ready, lost, { step: 'shutdown' })

@@ -1,4 +1,5 @@
-import { readFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
+import { setTimeout } from 'node:timers/promises'
 import { Ajv2020 } from 'ajv/dist/2020.js'
 import { jsonReviver, type VmEvent, type VmState } from 'seawall'
 
@@ -26,6 +27,11 @@ export function parseLog(text: string): VmEvent[] {
 /** Reads the log in a file. */
 export function readLog(path: string): VmEvent[] {
   return parseLog(readFileSync(path, 'utf8'))
+}
+
+/** Waits until a file holds something. */
+export async function holds(path: string, pattern: RegExp): Promise<void> {
+  while (!existsSync(path) || !pattern.test(readFileSync(path, 'utf8'))) await setTimeout(5)
 }
 
 /** The states that a log tells of. */

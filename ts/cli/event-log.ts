@@ -1,4 +1,4 @@
-import { closeSync, fstatSync, openSync, writeSync } from 'node:fs'
+import { closeSync, createWriteStream, fstatSync, openSync, writeSync } from 'node:fs'
 import { Socket } from 'node:net'
 import type { Writable } from 'node:stream'
 import { invalidOption } from '../errors.ts'
@@ -20,7 +20,8 @@ export class EventLog {
   }
 
   /**
-   * Opens a log: a file, to whose end the lines go, a pipe, or `-` for standard output. Waits for somebody to read a named pipe.
+   * Opens a log: a file, to whose end the lines go, a pipe or a terminal, or `-` for standard output. Waits for somebody to read
+   * a named pipe.
    *
    * @throws {@link SeawallError} `ERR_INVALID_OPTION` where it cannot be opened.
    */
@@ -33,8 +34,12 @@ export class EventLog {
       const { code } = error as NodeJS.ErrnoException
       throw invalidOption(`a file that can be written (${code})`, '--events', path)
     }
-    if (!fstatSync(file).isFIFO()) return new EventLog(new FileSink(file))
-    return new EventLog(new StreamSink(new Socket({ fd: file, readable: false, writable: true })))
+    const kind = fstatSync(file)
+    if (kind.isFile()) return new EventLog(new FileSink(file))
+    const stream = kind.isFIFO()
+      ? new Socket({ fd: file, readable: false, writable: true })
+      : createWriteStream(path, { fd: file })
+    return new EventLog(new StreamSink(stream))
   }
 
   /**
@@ -82,8 +87,8 @@ class FileSink implements Sink {
 }
 
 /**
- * A pipe. Nobody waits for its reader but the log: one that is too slow loses the oldest events, and an `events-lost` says
- * which.
+ * A pipe or a device, such as a terminal. Nobody waits for its reader but the log: one that is too slow loses the oldest
+ * events, and an `events-lost` says which.
  */
 class StreamSink implements Sink {
   readonly #stream: Writable

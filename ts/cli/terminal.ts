@@ -1,8 +1,25 @@
 import type { ReadStream } from 'node:tty'
 
 /**
- * A terminal in raw mode: every key goes to the guest, also Ctrl-c. It is as it was before on every way out of the process but
- * SIGKILL and a crash, and while the process is stopped.
+ * The signals that end a process which does not know them, and that nobody else here answers. Node cannot catch SIGKILL, uses
+ * SIGUSR1 and SIGPROF itself, ignores SIGPIPE and SIGXFSZ, and must not be asked to go on after those of a crash.
+ */
+const DEADLY = [
+  'SIGABRT',
+  'SIGALRM',
+  'SIGIO',
+  'SIGPWR',
+  'SIGSTKFLT',
+  'SIGSYS',
+  'SIGTRAP',
+  'SIGUSR2',
+  'SIGVTALRM',
+  'SIGXCPU',
+] as const
+
+/**
+ * A terminal in raw mode: every key goes to the guest, also Ctrl-c. It is as it was before on every way out of the process that
+ * Node sees, and while the process is stopped.
  */
 export class Terminal implements Disposable {
   readonly #input: ReadStream
@@ -19,18 +36,25 @@ export class Terminal implements Disposable {
     this.#raw = true
     this.#input.setRawMode(true)
     process.on('exit', this.#leave).on('SIGTSTP', this.#suspend).on('SIGCONT', this.#continue)
+    for (const signal of DEADLY) process.on(signal, this.#die)
   }
 
   /** Leaves raw mode, for good. */
   [Symbol.dispose](): void {
     this.#leave()
     process.off('exit', this.#leave).off('SIGTSTP', this.#suspend).off('SIGCONT', this.#continue)
+    for (const signal of DEADLY) process.off(signal, this.#die)
   }
 
   readonly #leave = (): void => {
     if (!this.#raw) return
     this.#raw = false
     this.#input.setRawMode(false)
+  }
+
+  readonly #die = (signal: NodeJS.Signals): void => {
+    this[Symbol.dispose]()
+    process.kill(process.pid, signal)
   }
 
   readonly #suspend = (): void => {
