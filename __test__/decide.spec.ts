@@ -1,3 +1,4 @@
+import { once } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
@@ -11,6 +12,7 @@ import {
   type VmEvent,
   type VmExit,
 } from 'seawall'
+import { NO_HURRY_MS } from './behaviours/behaviour.ts'
 
 const SEA = { step: 'sea', esr: 0x9200_0010n, far: 0x8000_1010n, gpa: 0x8000_1000n } as const
 const report: SimulatedStep = { step: 'print', text: 'esr={esr_el1}\n' }
@@ -29,7 +31,7 @@ async function run(decide: Decide, options: { esr?: bigint } = {}): Promise<Outc
     memory: 2 ** 20,
     boot: { type: 'flat', image: new Uint8Array(4) },
     backend: simulated({ script: [steps] }),
-    memoryFailure: { decide, decisionTimeoutMs: 10_000 },
+    memoryFailure: { decide, decisionTimeoutMs: NO_HURRY_MS },
   })
   const events: VmEvent[] = []
   const read = (async () => {
@@ -39,10 +41,11 @@ async function run(decide: Decide, options: { esr?: bigint } = {}): Promise<Outc
   vm.console.on('data', (chunk) => {
     console += chunk
   })
+  const everythingSaid = once(vm.console, 'end')
   await vm.start()
   const exit = await vm.wait()
   await vm.close()
-  await read
+  await Promise.all([read, everythingSaid])
   const failure = events.find((event) => event.type === 'memory-failure')
   if (failure === undefined) throw new Error('nothing was consumed')
   return { failure, exit, console }
@@ -107,17 +110,22 @@ test('an error that nobody can contain may wait for its owner', async (t) => {
 test('two vCPUs ask at once, and each gets its own answer', async (t) => {
   const steps = (page: bigint): SimulatedStep[] => [{ ...SEA, gpa: page }, { step: 'spin' }]
   const asked: number[] = []
+  let haveBothAsked = () => {}
+  const bothHaveAsked = new Promise<void>((resolve) => {
+    haveBothAsked = resolve
+  })
   await using vm = await Vm.create({
     memory: 2 ** 20,
     vcpus: 2,
     boot: { type: 'flat', image: new Uint8Array(4) },
     backend: simulated({ script: [steps(0x8000_1000n), steps(0x8000_2000n)] }),
     memoryFailure: {
-      decisionTimeoutMs: 10_000,
+      decisionTimeoutMs: NO_HURRY_MS,
       decide: async (failure) => {
         asked.push(failure.vcpu ?? -1)
+        if (asked.length === 2) haveBothAsked()
         // Both wait before either is answered.
-        while (asked.length < 2) await new Promise((resolve) => setTimeout(resolve, 1))
+        await bothHaveAsked
         return failure.vcpu === 0 ? { action: 'inject' } : { action: 'inject', abort: 'instruction' }
       },
     },
@@ -148,7 +156,7 @@ test('while a vCPU waits for an answer the VM pauses, resumes and stops', async 
     boot: { type: 'flat', image: new Uint8Array(4) },
     backend: simulated({ script: [[SEA, report, { step: 'spin' }]] }),
     memoryFailure: {
-      decisionTimeoutMs: 60_000,
+      decisionTimeoutMs: NO_HURRY_MS,
       decide: () => {
         ask()
         return wait
@@ -174,7 +182,7 @@ test('a question that was answered leaves nothing behind', async (t) => {
     boot: { type: 'flat', image: new Uint8Array(4) },
     backend: simulated({ script: [[SEA, { step: 'spin' }]] }),
     memoryFailure: {
-      decisionTimeoutMs: 600_000,
+      decisionTimeoutMs: NO_HURRY_MS,
       decide: (_, context) => {
         signal = new WeakRef(context.signal)
         return { action: 'inject' }

@@ -1,5 +1,6 @@
 import test from 'ava'
 import { jsonReplacer, type MemoryFailure, type SimulatedStep, simulated, Vm, type VmOptions } from 'seawall'
+import { NO_HURRY_MS } from './behaviours/behaviour.ts'
 
 /** Values that occur nowhere else: in whatever is told they would be seen. */
 const FAR = 0xaaaa_1234_5670n
@@ -74,7 +75,7 @@ test('decide gets the whole failure, and the event of its decision is redacted',
   const asked: MemoryFailure[] = []
   await using vm = await create([SEA, { step: 'shutdown' }], {
     memoryFailure: {
-      decisionTimeoutMs: 10_000,
+      decisionTimeoutMs: NO_HURRY_MS,
       decide: (failure) => {
         asked.push(failure)
         return { action: 'inject' }

@@ -1,6 +1,7 @@
 import { once } from 'node:events'
 import test from 'ava'
 import { type SimulatedStep, simulated, Vm, type VmOptions, type VmStats } from 'seawall'
+import { NO_HURRY_MS } from './behaviours/behaviour.ts'
 
 const NO_EXITS = {
   mmio: 0n,
@@ -97,16 +98,29 @@ test('a failure that waited is one failure, although two events tell of it', asy
   t.is(vm.stats().failures, 1n)
 })
 
-test('questions to decide are counted, with those that it answered late or not at all', async (t) => {
-  const steps = [0, 1, 2].map((page) => ({ ...SEA, gpa: SEA.gpa + BigInt(page) * 4096n }))
+test('questions to decide are counted, with those that it did not answer', async (t) => {
+  const steps = [0, 1].map((page) => ({ ...SEA, gpa: SEA.gpa + BigInt(page) * 4096n }))
   let asked = 0
-  await using vm = await create([[...steps, { step: 'spin' }]], {
+  await using vm = await create([[...steps, { step: 'shutdown' }]], {
     memoryFailure: {
-      decisionTimeoutMs: 500,
-      decide: async (_, { signal }) => {
+      decisionTimeoutMs: NO_HURRY_MS,
+      decide: () => {
         asked += 1
-        if (asked === 1) return { action: 'inject' }
         if (asked === 2) throw new Error('no idea')
+        return { action: 'inject' }
+      },
+    },
+  })
+  await vm.start()
+  await vm.wait()
+  t.deepEqual(vm.stats().decisions, { asked: 2n, late: 0n, fallback: 1n })
+})
+
+test('questions to decide are counted, with those that it answered late', async (t) => {
+  await using vm = await create([[SEA, { step: 'spin' }]], {
+    memoryFailure: {
+      decisionTimeoutMs: 50,
+      decide: async (_, { signal }) => {
         await new Promise((resolve) => signal.addEventListener('abort', resolve))
         return { action: 'stop' }
       },
@@ -116,7 +130,7 @@ test('questions to decide are counted, with those that it answered late or not a
   await vm.start()
   await late
   await vm.close()
-  t.deepEqual(vm.stats().decisions, { asked: 3n, late: 1n, fallback: 2n })
+  t.deepEqual(vm.stats().decisions, { asked: 1n, late: 1n, fallback: 1n })
 })
 
 test('what the ring loses is counted as lost, and with what it delivers it is everything', async (t) => {

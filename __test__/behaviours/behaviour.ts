@@ -47,6 +47,8 @@ export const ACCESS = 0x8010_0010n
 export const EL1 = 0x2c5n
 export const EL0 = 0x2c0n
 export const PC = 0x8000_0040n
+/** The deadline of a handler that answers: the longest there is, so that no machine is too slow for it. */
+export const NO_HURRY_MS = 600_000
 
 export const ready: SimulatedStep = { step: 'print', text: 'ready\n' }
 export const exception: SimulatedStep = {

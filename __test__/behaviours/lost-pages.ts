@@ -6,6 +6,7 @@ import {
   EL0,
   EL1,
   exception,
+  NO_HURRY_MS,
   PAGE,
   paused,
   ready,
@@ -16,8 +17,7 @@ import { taken, touched } from './quarantine.ts'
 
 const abort = sea(0x9200_0010n, EL0)
 const zero = { step: 'print', text: 'value=0x0000000000000000\n' } as const
-/** Longer than any machine needs. */
-const decisionTimeoutMs = 10_000
+const decisionTimeoutMs = NO_HURRY_MS
 
 /** Replaces the page and lets the access run again. */
 const replaces =

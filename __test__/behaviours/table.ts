@@ -6,6 +6,7 @@ import {
   EL0,
   EL1,
   exception,
+  NO_HURRY_MS,
   oneAbort,
   PAGE,
   PC,
@@ -360,7 +361,7 @@ export const behaviours: Behaviour[] = [
     script: oneAbort(sea(0x9200_0010n, EL0)),
     options: {
       memoryFailure: {
-        decisionTimeoutMs: 10_000,
+        decisionTimeoutMs: NO_HURRY_MS,
         decide: async ({ consumer }, { vcpu }) => {
           const pc = await vcpu.getRegister('pc')
           return pc === consumer?.pc ? { action: 'inject', abort: 'data' } : { action: 'stop' }
@@ -374,17 +375,17 @@ export const behaviours: Behaviour[] = [
   },
   ...(
     [
-      ['that rejects', () => Promise.reject(new Error('no idea')), 'rejected'],
-      ['that never answers', () => new Promise<Decision>(() => {}), 'timeout'],
-      ['that returns nonsense', () => ({ action: 'explode' }) as never, 'invalid'],
+      ['that rejects', () => Promise.reject(new Error('no idea')), 'rejected', NO_HURRY_MS],
+      ['that never answers', () => new Promise<Decision>(() => {}), 'timeout', 100],
+      ['that returns nonsense', () => ({ action: 'explode' }) as never, 'invalid', NO_HURRY_MS],
     ] as const
   ).map(
-    ([what, decide, reason]): Behaviour => ({
+    ([what, decide, reason, decisionTimeoutMs]): Behaviour => ({
       name: `a handler ${what} leaves the decision to the policy`,
       guest: 'read-el0',
       arm: 'fsc=0x10',
       script: oneAbort(sea(0x9200_0010n, EL0)),
-      options: { memoryFailure: { decide } },
+      options: { memoryFailure: { decide, decisionTimeoutMs } },
       exit: shutdown,
       failures: [{ action: 'inject', decidedBy: 'fallback', injection: { ...byKernel, esr: 0x9200_0010n } }],
       fallbacks: [reason],
