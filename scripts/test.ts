@@ -24,6 +24,7 @@ const LAB_LIMIT_MS = 45 * 60_000
 const RUST_TESTS: readonly RustTest[] = [
   { package: 'seawall-vmm', test: 'differential' },
   { package: 'seawall-kvm', test: 'vcpu_events' },
+  { package: 'seawall-kvm', test: 'gic_reset' },
 ]
 
 interface Host extends Pick<LabCommand, 'cpu' | 'kernel' | 'qemu'> {
