@@ -104,7 +104,7 @@ export interface MemoryFailurePolicy {
   threshold?: { distinctPages: number; action: 'pause' | 'stop' | 'report' }
   /**
    * How many times in a row the guest's kernel may get the same abort (same page, same instruction) before the VM stops. Where
-   * no page is known, it is the abort of the same instruction's fetch.
+   * no page is known, only the fetch of an exception's vector counts.
    * A user process that survives its signal and touches the page for ever never stops the VM. Default 3.
    */
   sameFaultLimit?: number

@@ -66,6 +66,12 @@ const fn is_fetch(report: ErrorReport) -> bool {
     }
 }
 
+/// Whether the guest enters an exception here: an entry of its vector table (Arm ARM D1.4.1.5, 16 entries of 128 bytes).
+fn is_vector(pc: Gva, vcpu: &mut dyn VcpuBackend) -> Result<bool, KvmError> {
+    let offset = pc.bits().wrapping_sub(vcpu.get_register(RegId::VBAR_EL1)?);
+    Ok(offset < 16 * 128 && offset.is_multiple_of(128))
+}
+
 impl VcpuPosition {
     /// `KVM_EXIT_ARM_SEA`.
     pub(super) fn sea(
@@ -137,7 +143,10 @@ impl VcpuPosition {
                 (false, _) => deferral.tell_retired(context),
             }
         }
-        let streak = self.streak(&error);
+        let streak = match self.streak(&error, vcpu) {
+            Ok(streak) => streak,
+            Err(error) => return Some(ParkReason::Failed(error.into())),
+        };
         let Assessment {
             mut failure,
             threshold,
@@ -244,20 +253,24 @@ impl VcpuPosition {
 
     /// The row of aborts that this error would go on with.
     ///
-    /// A copy routine meets many pages at one instruction, so that it is a row only where the page is known. A fetch needs
-    /// one page and its tables: where they are those of the handler of aborts, the guest does nothing else any more.
-    fn streak(&self, error: &MemoryError) -> Streak {
+    /// A copy routine meets many pages at one instruction, so that it is a row only where the page is known. A guest that cannot
+    /// fetch its handler of aborts does nothing else any more, whatever page it is.
+    fn streak(&self, error: &MemoryError, vcpu: &mut dyn VcpuBackend) -> Result<Streak, KvmError> {
         let pc = error.consumer.map_or(Gva::from_bits(0), |consumer| consumer.pc);
         let page = error.gpa.map(|gpa| gpa.page(PAGE_SIZE));
-        let one_place = page.is_some() || is_fetch(error.report);
-        match self.streak {
-            Some(streak) if one_place && (streak.pc, streak.page) == (pc, page) => streak,
+        Ok(match self.streak {
+            Some(streak)
+                if (streak.pc, streak.page) == (pc, page)
+                    && (page.is_some() || (is_fetch(error.report) && is_vector(pc, vcpu)?)) =>
+            {
+                streak
+            }
             _ => Streak {
                 pc,
                 page,
                 injections: 0,
             },
-        }
+        })
     }
 
     fn inject_for(
@@ -287,7 +300,7 @@ impl VcpuPosition {
         {
             injection = make_fetch_abort(vcpu, injection, consumer.pc)?;
         }
-        let streak = self.streak(error);
+        let streak = self.streak(error, vcpu)?;
         let injections = streak.injections.saturating_add(1);
         self.streak = injection.entered().then_some(Streak { injections, ..streak });
         Ok(injection)
