@@ -65,6 +65,7 @@ test('without redact all of it is told', async (t) => {
   await using vm = await create([SEA, { step: 'shutdown' }], { redact: false })
   const stream = vm.events()
   await vm.start()
+  await vm.wait()
   await vm.close()
   const events = []
   for await (const event of stream) events.push(event)

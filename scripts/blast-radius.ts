@@ -13,9 +13,8 @@ const HELP = `Lets a Linux guest lose a page, and says how far the damage goes: 
 
 npm run blast-radius -- [options]
 
-  --all        every row; default: one of each class
+  --all        every row, and writes docs/blast-radius.md; default: one of each class
   --row <id>   this row alone; may be given more than once
-  --write      writes docs/blast-radius.md; default with --all
   --json       one JSON document instead, on the last line of stdout; addresses and registers as "0x…"
   --help       this text
 
@@ -38,16 +37,18 @@ async function main(): Promise<number> {
         help: { type: 'boolean', default: false },
         json: { type: 'boolean', default: false },
         row: { type: 'string', multiple: true, default: [] },
-        write: { type: 'boolean' },
       },
     })
     json = values.json
+    if (values.row.length > 0 && values.all) {
+      throw new Error('Expected every row for docs/blast-radius.md with --all but received --row too')
+    }
     if (values.help) {
       process.stdout.write(HELP)
       return 0
     }
     const { experiment, qemu } = await runExperiment(chosen(values.all, values.row))
-    if (values.write ?? values.all) writeFileSync(DOCUMENT, renderDocument(experiment, qemu))
+    if (values.all) writeFileSync(DOCUMENT, renderDocument(experiment, qemu))
     const ok = experiment.rows.every((row) => !('error' in row))
     const { kernel, node, rows } = experiment
     process.stdout.write(

@@ -29,7 +29,9 @@ export function checkSeawall(row: ObservedRow): Check[] {
       `sea, user mode, page ${hex(gpa)}`,
       event && others.length === 0
         ? `${event.source}, ${event.consumer?.mode} mode, page ${hex(event.gpa)}`
-        : `${others.length + 1} failures`,
+        : event === undefined
+          ? 'none'
+          : `${others.length + 1} failures`,
     ),
     check(
       'injection',

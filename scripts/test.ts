@@ -17,7 +17,7 @@ import { lineReader, main, packageStep, projectRoot, StepError, step } from './s
 import { Tally } from './tally.ts'
 
 const AVA = 'ava/entrypoints/cli.mjs'
-/** For one boot of the lab with its specs; a boot takes seconds, and emulation is slow. */
+/** For one boot of the lab with its specs, some of which boot Linux guests that emulation makes slow. */
 const LAB_LIMIT_MS = 45 * 60_000
 
 /** The Rust tests that need KVM, each by the name that its `SKIPPED` lines have where there is none. */
@@ -115,6 +115,7 @@ async function testInLab(lab: Lab, tally: Tally): Promise<void> {
           ...(quarantine === undefined ? {} : { SEAWALL_QUARANTINE: quarantine }),
           ...given('SEAWALL_SEED'),
           ...given('SEAWALL_CASES'),
+          ...given('SEAWALL_ECHO_BYTES'),
         },
         files: rust ? programs : [],
         timeoutMs: LAB_LIMIT_MS,

@@ -128,7 +128,7 @@ export type VmEvent =
   | MemoryFailureEvent
   | (EventBase & { type: 'state-changed'; from: VmState; to: VmState })
   | (EventBase & { type: 'exit'; exit: VmExit })
-  /** The guest asked for a reset and boots again. No VM of this version does: a reset ends it. */
+  /** The guest asked for a reset and boots again, because `onReset` is `restart`; otherwise a reset ends the VM. */
   | (EventBase & { type: 'guest-reset' })
   | (EventBase & {
       type: 'unclaimed-access'

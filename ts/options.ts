@@ -89,7 +89,7 @@ export interface LinuxBoot {
   cmdline?: string
 }
 
-/** What to do with memory errors. Policy is data: no JavaScript runs while a vCPU waits. */
+/** What to do with memory errors. Policy is data: no JavaScript runs while a vCPU waits, unless `decide` is set. */
 export interface MemoryFailurePolicy {
   /** For errors that software can contain (SET is UER or UEO, or not known). Default `inject`. */
   recoverable?: 'inject' | 'pause' | 'stop'

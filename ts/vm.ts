@@ -78,7 +78,7 @@ export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
    * Creates a virtual machine, with its memory filled and its vCPUs before their first instruction.
    *
    * @throws {@link SeawallError} `ERR_INVALID_OPTION`, `ERR_INVALID_IMAGE`, `ERR_UNSUPPORTED_HOST`, `ERR_KVM_PERMISSION`,
-   * `ERR_KVM_IOCTL`, `ERR_OUT_OF_RESOURCES`, `ERR_NATIVE_MISSING`.
+   * `ERR_KVM_IOCTL`, `ERR_OUT_OF_RESOURCES`, `ERR_SIGNAL_HANDLER`, `ERR_GUEST_MEMORY`, `ERR_NATIVE_MISSING`.
    */
   static async create(options: VmOptions): Promise<Vm> {
     const native = toNativeOptions(options)
