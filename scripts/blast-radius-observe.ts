@@ -1,6 +1,4 @@
-import { execFile } from 'node:child_process'
 import { closeSync, openSync, writeSync } from 'node:fs'
-import { promisify } from 'node:util'
 import type { MemoryFailureEvent } from 'seawall'
 import {
   type Failure,
@@ -14,6 +12,7 @@ import {
   type Work,
 } from './blast-radius-recording.ts'
 import { type Fields, LinuxGuest, type Report, said } from './linux-guest.ts'
+import { zap } from './zap.ts'
 
 /** Limits in milliseconds, for an emulated machine that is busy with other things too. */
 const LIMIT = { row: 800_000, boot: 240_000, answer: 60_000, use: 60_000, work: 480_000 }
@@ -117,12 +116,6 @@ async function use(
 function rule({ armSeaToUser }: Row, gpa: bigint): string {
   const range = `start=0x${gpa.toString(16)} end=0x${(gpa + 4096n).toString(16)}`
   return `${range} fsc=0x10 set=0 fnv=0 ea=1 count=${armSeaToUser ? 1 : 0}`
-}
-
-/** Takes a page out of stage 2, for the next access to fault. */
-async function zap(gpa: bigint): Promise<void> {
-  const offset = gpa - 0x8000_0000n
-  await promisify(execFile)('zap', [String(process.pid), `0x${offset.toString(16)}`])
 }
 
 async function look(guest: LinuxGuest): Promise<Half> {

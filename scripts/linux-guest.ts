@@ -7,7 +7,10 @@ export const KERNEL = join(FOLDER, 'Image')
 export const INITRD = join(FOLDER, 'initrd.cpio')
 /** Its kernel's own messages stay in its log, but for panics: a console of an emulated machine is slow. */
 export const COMMAND_LINE = 'console=ttyS0 quiet panic=-1'
-/** How long a guest may take to say what is waited for. A boot takes 10 to 40 s where everything is emulated. */
+/**
+ * How long a guest may take to say what is waited for. A boot takes 10 s where everything is emulated, and several times that on
+ * a busy machine.
+ */
 const PATIENCE_MS = 240_000
 
 /** What the guest says of itself: `seawall: <word> <key>=<value> …`. */

@@ -3,9 +3,9 @@
 import test from 'ava'
 import type { Vcpu } from 'seawall'
 import { COMMAND_LINE, INITRD, KERNEL, LinuxGuest } from '../../scripts/linux-guest.ts'
+import { zap } from '../../scripts/zap.ts'
 import { Injector } from './injector.ts'
 import { translate } from './translation.ts'
-import { zap } from './zap.ts'
 
 const RAM = 0x8000_0000n
 const PAGE = 4096n
@@ -67,5 +67,6 @@ for (const [when, what, reached, rule] of moments) {
     t.log(`${reason} after ${guest.failures.length}, the first at 0x${first?.consumer?.pc?.toString(16)}`)
     t.like(first, { source: 'sea', gpa: page, consumer: { mode: 'kernel' }, injection: { result: 'ok' } })
     t.true(['reset', 'policy', 'requested'].includes(reason), reason)
+    t.notRegex(guest.console, /seawall: ready/)
   })
 }

@@ -3,9 +3,9 @@
 import test, { type ExecutionContext } from 'ava'
 import type { Vcpu } from 'seawall'
 import { LinuxGuest } from '../../scripts/linux-guest.ts'
+import { zap } from '../../scripts/zap.ts'
 import { Injector } from './injector.ts'
 import { type Translation, translate } from './translation.ts'
-import { zap } from './zap.ts'
 
 const PAGE = 4096n
 const SIGBUS = '7'
