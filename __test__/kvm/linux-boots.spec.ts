@@ -1,7 +1,8 @@
 // Linux guests one after another in one process, and one on huge pages.
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
 import test from 'ava'
 import { LinuxGuest } from '../../scripts/linux-guest.ts'
+import { setHugePagesAside } from './huge-pages.ts'
 
 const MIB = 2 ** 20
 const BOOTS = 20
@@ -47,27 +48,21 @@ test.serial(`${BOOTS} boots in a row leave no thread, no file and no memory behi
 
 test.serial('a Linux guest on huge pages loses 4 KiB with a page', async (t) => {
   t.timeout(LIMIT_MS)
-  const pool = '/proc/sys/vm/nr_hugepages'
-  writeFileSync(pool, '128')
-  try {
-    t.is(Number(readFileSync(pool, 'utf8')), 128)
-    await using guest = await LinuxGuest.boot({ vcpus: 2, hugetlb: '2M' })
-    guest.send('victim load')
-    const { fields } = await guest.report('victim', { state: 'ready' })
-    const gpa = BigInt(fields['gpa'] ?? 0)
-    await guest.vm.reportPoison(gpa, 1)
-    guest.send('go')
-    t.like(await guest.report('signal', { program: 'victim' }), { fields: { number: '7' } })
-    t.like(guest.failures, [
-      { source: 'reported', gpa, page: { size: 4096 }, quarantine: { granule: 4096 } },
-      { source: 'quarantined-page', gpa, consumer: { mode: 'user' }, injection: { result: 'ok' } },
-    ])
-    t.deepEqual(
-      guest.vm.poisonedPages().map(({ gpa, size }) => ({ gpa, size })),
-      [{ gpa, size: 4096 }],
-    )
-    t.is((await guest.ask('ping it', 'pong')).fields['token'], 'it')
-  } finally {
-    writeFileSync(pool, '0')
-  }
+  using _pool = setHugePagesAside(128)
+  await using guest = await LinuxGuest.boot({ vcpus: 2, hugetlb: '2M' })
+  guest.send('victim load')
+  const { fields } = await guest.report('victim', { state: 'ready' })
+  const gpa = BigInt(fields['gpa'] ?? 0)
+  await guest.vm.reportPoison(gpa, 1)
+  guest.send('go')
+  t.like(await guest.report('signal', { program: 'victim' }), { fields: { number: '7' } })
+  t.like(guest.failures, [
+    { source: 'reported', gpa, page: { size: 4096 }, quarantine: { granule: 4096 } },
+    { source: 'quarantined-page', gpa, consumer: { mode: 'user' }, injection: { result: 'ok' } },
+  ])
+  t.deepEqual(
+    guest.vm.poisonedPages().map(({ gpa, size }) => ({ gpa, size })),
+    [{ gpa, size: 4096 }],
+  )
+  t.is((await guest.ask('ping it', 'pong')).fields['token'], 'it')
 })

@@ -1,10 +1,10 @@
-import { writeFileSync } from 'node:fs'
 import test from 'ava'
 import { Vm, type VmEvent } from 'seawall'
 import { lostPages } from '../behaviours/lost-pages.ts'
 import { quarantineMethod, title } from '../behaviours/quarantine.ts'
 import { checkOnKvm } from './behaviour.ts'
 import { Guest } from './guest.ts'
+import { setHugePagesAside } from './huge-pages.ts'
 
 const PAGE = 0x8010_0000n
 
@@ -84,27 +84,23 @@ if (quarantineMethod === 'userfaultfd') {
   )
 
   test.serial('a guest of huge pages loses 4 KiB by a hole, and nothing more', async (t) => {
-    writeFileSync('/proc/sys/vm/nr_hugepages', '2')
-    try {
-      const guest = await Guest.create('read-el0', { hugetlb: '2M' })
-      t.is(guest.vm.memory.read(PAGE - 4096n, 3 * 4096).length, 3 * 4096)
-      await guest.vm.reportPoison(PAGE, 1)
-      t.like(guest.failures[0], {
-        source: 'reported',
-        page: { gpa: PAGE, size: 4096 },
-        quarantine: { method: 'memslot-hole', granule: 4096 },
-      })
-      await t.throwsAsync(guest.vm.replacePage(PAGE), {
-        code: 'ERR_QUARANTINE',
-        message: /could not be replaced: memory of huge pages cannot be replaced in parts$/,
-      })
-      await guest.vm.start()
-      t.deepEqual(await guest.finish(), { reason: 'shutdown', vcpu: 0 })
-      t.like(guest.failures[1], { source: 'quarantined-page', action: 'inject' })
-      t.regex(guest.console, /esr=0x0000000092000010 far=0x0000000080100010 (?:.*\n)+done\n$/)
-    } finally {
-      writeFileSync('/proc/sys/vm/nr_hugepages', '0')
-    }
+    using _pool = setHugePagesAside(2)
+    const guest = await Guest.create('read-el0', { hugetlb: '2M' })
+    t.is(guest.vm.memory.read(PAGE - 4096n, 3 * 4096).length, 3 * 4096)
+    await guest.vm.reportPoison(PAGE, 1)
+    t.like(guest.failures[0], {
+      source: 'reported',
+      page: { gpa: PAGE, size: 4096 },
+      quarantine: { method: 'memslot-hole', granule: 4096 },
+    })
+    await t.throwsAsync(guest.vm.replacePage(PAGE), {
+      code: 'ERR_QUARANTINE',
+      message: /could not be replaced: memory of huge pages cannot be replaced in parts$/,
+    })
+    await guest.vm.start()
+    t.deepEqual(await guest.finish(), { reason: 'shutdown', vcpu: 0 })
+    t.like(guest.failures[1], { source: 'quarantined-page', action: 'inject' })
+    t.regex(guest.console, /esr=0x0000000092000010 far=0x0000000080100010 (?:.*\n)+done\n$/)
   })
 
   test.serial('huge pages that the host has not set aside are an error that says so', async (t) => {
