@@ -8,6 +8,7 @@ use crate::backend::QuarantineError;
 use crate::boot::BootError;
 use crate::mode::UnsupportedMode;
 use crate::options::MAX_VCPUS;
+use crate::sea;
 use crate::vm::VmState;
 
 /// An error of this crate. [`VmError::code`] is what programs test; the message is for people.
@@ -282,6 +283,14 @@ fn payload_text(payload: &Option<[u64; 4]>) -> String {
 }
 
 impl VmError {
+    /// The error of an access to a page that is known to be lost.
+    pub(crate) const fn poisoned(page: &sea::PoisonedPage) -> Self {
+        Self::PoisonedPage {
+            gpa: page.gpa.bits(),
+            size: page.size,
+        }
+    }
+
     /// The stable code that programs test.
     #[must_use]
     pub const fn code(&self) -> &'static str {

@@ -2,10 +2,10 @@
 
 use std::borrow::Cow;
 
-use seawall_kvm::{GuestMemory, RegId};
+use seawall_kvm::RegId;
 
 use crate::boot::file::BootFile;
-use crate::boot::{self, BootError, BootRegisters, PSTATE_AT_ENTRY, PlaceError};
+use crate::boot::{BootError, BootMemory, BootRegisters, PSTATE_AT_ENTRY, PlaceError};
 use crate::memory_layout::{self, RAM_BASE};
 use crate::options::Image;
 
@@ -90,8 +90,8 @@ impl FlatSource {
 }
 
 impl PreparedFlat<'_> {
-    pub(super) fn place(&self, memory: &GuestMemory) -> Result<BootRegisters, PlaceError> {
-        boot::write(memory, self.load_address, &self.bytes)?;
+    pub(super) fn place(&self, memory: &BootMemory<'_>) -> Result<BootRegisters, PlaceError> {
+        memory.write(self.load_address, &self.bytes)?;
         Ok(BootRegisters(vec![
             (RegId::PSTATE, PSTATE_AT_ENTRY),
             (RegId::PC, self.entry),
@@ -101,6 +101,10 @@ impl PreparedFlat<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+
+    use seawall_kvm::GuestMemory;
+
     use super::*;
 
     /// The load address and the entry of an image, where it fits.
@@ -116,7 +120,11 @@ mod tests {
         let image = Image::Bytes(b"12345678".to_vec());
         let source = FlatSource::open(&image, Some(0x8000_1000), Some(0x8000_1004)).expect("bytes");
         let prepared = source.read(8192).expect("valid");
-        let registers = prepared.place(&memory).expect("memory");
+        let boot_memory = BootMemory {
+            memory: &memory,
+            ledger: &Mutex::default(),
+        };
+        let registers = prepared.place(&boot_memory).expect("memory");
         assert_eq!(registers.0, [(RegId::PSTATE, 0x3c5), (RegId::PC, 0x8000_1004)]);
         let mut bytes = [0; 8];
         memory.read(0x1000, &mut bytes).expect("inside");

@@ -5,11 +5,14 @@ mod file;
 mod flat;
 mod linux;
 
+use std::sync::{Mutex, PoisonError};
+
 use seawall_kvm::{GuestMemory, GuestMemoryError, MemoryErrorSignal, RegId};
 
 use crate::error::VmError;
 use crate::memory_layout;
 use crate::options::Boot;
+use crate::sea::Ledger;
 use flat::{FlatSource, PreparedFlat};
 use linux::{LinuxSource, PreparedLinux};
 
@@ -60,11 +63,33 @@ pub(crate) enum PreparedBoot<'a> {
 
 impl PreparedBoot<'_> {
     /// Puts it into memory and says how to start it. `cpus` are the values of MPIDR_EL1.
-    pub(crate) fn place(&self, memory: &GuestMemory, cpus: &[u64]) -> Result<BootRegisters, PlaceError> {
+    pub(crate) fn place(&self, memory: &BootMemory<'_>, cpus: &[u64]) -> Result<BootRegisters, PlaceError> {
         match self {
             Self::Flat(flat) => flat.place(memory),
             Self::Linux(linux) => linux.place(memory, cpus),
         }
+    }
+}
+
+/// Guest RAM as a boot writes it: but for its lost pages.
+#[derive(Debug)]
+pub(crate) struct BootMemory<'a> {
+    pub(crate) memory: &'a GuestMemory,
+    pub(crate) ledger: &'a Mutex<Ledger>,
+}
+
+impl BootMemory<'_> {
+    /// Copies `data` to `gpa`, if no byte of the range is on a lost page.
+    fn write(&self, gpa: u64, data: &[u8]) -> Result<(), PlaceError> {
+        let offset = memory_layout::ram_offset(self.memory, gpa, data.len())?;
+        let ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(page) = ledger.lost(gpa, data.len() as u64) {
+            return Err(VmError::poisoned(page).into());
+        }
+        drop(ledger);
+        self.memory
+            .write(offset, data)
+            .map_err(|error| PlaceError::new(error, gpa))
     }
 }
 
@@ -99,14 +124,6 @@ impl From<PlaceError> for VmError {
     fn from(PlaceError { error, .. }: PlaceError) -> Self {
         error
     }
-}
-
-/// Copies `data` into guest RAM at `gpa`.
-fn write(memory: &GuestMemory, gpa: u64, data: &[u8]) -> Result<(), PlaceError> {
-    let offset = memory_layout::ram_offset(memory, gpa, data.len())?;
-    memory
-        .write(offset, data)
-        .map_err(|error| PlaceError::new(error, gpa))
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, RwLock, mpsc};
 use seawall_kvm::{GuestMemory, KvmError, MemoryErrorSignal, MemoryErrorWatch, RegId, host_page_size};
 
 use crate::backend;
-use crate::boot::BootSource;
+use crate::boot::{BootMemory, BootSource};
 use crate::containment::signalled;
 use crate::devices::Bus;
 use crate::error::VmError;
@@ -79,10 +79,14 @@ fn create(
         .iter_mut()
         .map(|vcpu| vcpu.get_register(RegId::MPIDR_EL1));
     let cpus = cpus.collect::<Result<Vec<u64>, KvmError>>()?;
-    let registers = boot.place(&memory, &cpus)?;
+    let ledger = Arc::new(Mutex::new(Ledger::default()));
+    let boot_memory = BootMemory {
+        memory: &memory,
+        ledger: &ledger,
+    };
+    let registers = boot.place(&boot_memory, &cpus)?;
     drop(boot);
     let outbox = Arc::new(Outbox::new(wake));
-    let ledger = Arc::new(Mutex::new(Ledger::default()));
     let statistics = Arc::new(Statistics::new(machine.vcpus.len()));
     let context = Arc::new(RunContext {
         backend: options.backend.kind(),

@@ -410,10 +410,7 @@ impl Vm {
             .unwrap_or_else(PoisonError::into_inner);
         let held = resources.as_ref().ok_or(VmError::Closed { operation })?;
         match held.context.ledger().lost(gpa, len as u64) {
-            Some(page) => Err(VmError::PoisonedPage {
-                gpa: page.gpa.bits(),
-                size: page.size,
-            }),
+            Some(page) => Err(VmError::poisoned(page)),
             None => Ok(Arc::clone(&held.memory)),
         }
     }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use seawall_kvm::{Gic, GuestMemory};
 
-use crate::boot::{BootRegisters, BootSource, PlaceError, PreparedBoot};
+use crate::boot::{BootMemory, BootRegisters, BootSource, PlaceError, PreparedBoot};
 use crate::containment::signalled;
 use crate::error::VmError;
 use crate::event::EventKind;
@@ -28,7 +28,7 @@ pub(super) struct Restart {
 }
 
 /// How a guest is put into its memory: [`PreparedBoot::place`] but in tests, whose memory is good.
-type Place<'a> = dyn Fn(&PreparedBoot<'_>, &GuestMemory, &[u64]) -> Result<BootRegisters, PlaceError> + 'a;
+type Place<'a> = dyn Fn(&PreparedBoot<'_>, &BootMemory<'_>, &[u64]) -> Result<BootRegisters, PlaceError> + 'a;
 
 /// What became of a machine that was to be reset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,7 +77,11 @@ impl Control {
         };
         let boot = restart.boot.read(memory.len() as u64)?;
         lost_page::replace_all(&memory, &context);
-        let place = || place(&boot, &memory, &restart.cpus);
+        let boot_memory = BootMemory {
+            memory: &memory,
+            ledger: &context.ledger,
+        };
+        let place = || place(&boot, &boot_memory, &restart.cpus);
         let Some((registers, pause)) = self.place_over_lost_pages(&memory, &context, &place)? else {
             return Ok(Reset::Stopped);
         };

@@ -15,10 +15,10 @@ mod image;
 use std::fs::File;
 use std::io::Read;
 
-use seawall_kvm::{GuestMemory, RegId};
+use seawall_kvm::RegId;
 
 use crate::boot::file::BootFile;
-use crate::boot::{self, BootError, BootRegisters, PSTATE_AT_ENTRY, PlaceError};
+use crate::boot::{BootError, BootMemory, BootRegisters, PSTATE_AT_ENTRY, PlaceError};
 use crate::error::VmError;
 use crate::memory_layout::RAM_BASE;
 use crate::options::LinuxBoot;
@@ -135,7 +135,7 @@ impl Layout {
 
 impl PreparedLinux<'_> {
     /// Puts everything into memory. `cpus` are the values of MPIDR_EL1.
-    pub(super) fn place(&self, memory: &GuestMemory, cpus: &[u64]) -> Result<BootRegisters, PlaceError> {
+    pub(super) fn place(&self, memory: &BootMemory<'_>, cpus: &[u64]) -> Result<BootRegisters, PlaceError> {
         let layout = self.layout;
         let device_tree = DeviceTree {
             memory: self.memory,
@@ -157,11 +157,11 @@ impl PreparedLinux<'_> {
             };
             return Err(VmError::Boot(error).into());
         }
-        boot::write(memory, layout.kernel, &self.kernel.bytes)?;
+        memory.write(layout.kernel, &self.kernel.bytes)?;
         if let Some(initrd) = &self.initrd {
-            boot::write(memory, layout.initrd, initrd)?;
+            memory.write(layout.initrd, initrd)?;
         }
-        boot::write(memory, layout.device_tree, &device_tree)?;
+        memory.write(layout.device_tree, &device_tree)?;
         // X1 to X3 are zero, as they are after a reset.
         let x0 = RegId::x(0)
             .into_iter()

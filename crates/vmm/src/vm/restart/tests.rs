@@ -104,6 +104,17 @@ impl Machine {
         attempts.into_inner().made
     }
 
+    /// Loses a page as a copy does that meets it.
+    fn lose(&mut self, offset: u64) {
+        let (gpa, report) = signalled(signal(SignalCode::ActionRequired, offset));
+        self.control.lost(gpa, report).expect("out of reach");
+    }
+
+    fn page_state(&self, offset: u64) -> Option<PageState> {
+        let (_, context) = self.control.resources()?;
+        context.page_state(Some(Gpa::from_bits(RAM_BASE + offset)))
+    }
+
     fn image(&self) -> [u8; 8] {
         let mut image = [0; 8];
         self.memory.read(0, &mut image).expect("good memory");
@@ -128,22 +139,26 @@ impl Attempts {
     fn place(
         &mut self,
         boot: &PreparedBoot<'_>,
-        memory: &GuestMemory,
+        memory: &BootMemory<'_>,
         cpus: &[u64],
     ) -> Result<BootRegisters, PlaceError> {
         self.made += 1;
         match self.lost.pop() {
             Some(offset) => Err(PlaceError {
                 error: inaccessible(offset),
-                lost: Some(MemoryErrorSignal {
-                    code: SignalCode::ActionRequired,
-                    offset,
-                    lsb: 12,
-                }),
+                lost: Some(signal(SignalCode::ActionRequired, offset)),
             }),
             None if self.fails => Err(inaccessible(0).into()),
             None => boot.place(memory, cpus),
         }
+    }
+}
+
+const fn signal(code: SignalCode, offset: u64) -> MemoryErrorSignal {
+    MemoryErrorSignal {
+        code,
+        offset,
+        lsb: 12,
     }
 }
 
@@ -215,6 +230,34 @@ fn memory_that_cannot_be_replaced_is_not_tried_again() {
 }
 
 #[test]
+fn nothing_is_copied_to_a_page_that_is_known_to_be_lost() {
+    let mut machine = Machine::new(|context| context.quarantine = Box::new(Irreplaceable));
+    machine.lose(0);
+    assert_eq!(machine.restart(&[], false), 1);
+    assert_eq!(machine.image(), [0; 8]);
+    let error = VmError::PoisonedPage {
+        gpa: RAM_BASE,
+        size: 4096,
+    };
+    assert_eq!(error.code(), "ERR_POISONED_PAGE");
+    let exit = format!("Failed {:?}", Some(error));
+    assert_eq!(
+        told(&machine.close()),
+        ["0x80000000 is lost: Ignore", "failed", &exit]
+    );
+}
+
+#[test]
+fn a_guest_boots_beside_a_page_that_stays_lost() {
+    let mut machine = Machine::new(|context| context.quarantine = Box::new(Irreplaceable));
+    machine.lose(0x1000);
+    assert_eq!(machine.restart(&[], false), 1);
+    assert_eq!(machine.image(), IMAGE);
+    assert_eq!(machine.page_state(0x1000), Some(PageState::Quarantined));
+    assert_eq!(told(&machine.close()), ["0x80001000 is lost: Ignore", "reset"]);
+}
+
+#[test]
 fn what_is_no_memory_error_is_not_tried_again() {
     let mut machine = Machine::new(|_| {});
     assert_eq!(machine.restart(&[], true), 1);
@@ -244,11 +287,7 @@ fn a_policy_that_pauses_has_the_guest_paused_before_its_first_instruction() {
 fn a_policy_that_stops_ends_the_machine_before_the_guest_boots() {
     let mut machine = Machine::with_threshold(ThresholdAction::Stop);
     assert_eq!(machine.restart(&[0x1000], false), 1);
-    let page = machine
-        .control
-        .resources()
-        .map(|(_, context)| context.page_state(Some(Gpa::from_bits(RAM_BASE + 0x1000))));
-    assert_eq!(page, Some(Some(PageState::Quarantined)));
+    assert_eq!(machine.page_state(0x1000), Some(PageState::Quarantined));
     assert_eq!(
         told(&machine.close()),
         ["0x80001000 is lost: Stop", "stopped", "Policy None"]
