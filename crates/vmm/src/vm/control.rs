@@ -1,8 +1,10 @@
 //! The thread that owns a virtual machine's state.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
+use seawall_arm64::Gpa;
 use seawall_kvm::{SystemEventKind, VmFd};
 
 use crate::error::VmError;
@@ -39,6 +41,8 @@ pub(super) struct Control {
     pub(super) limits: Limits,
     /// What the guest boots with after a reset of its own, where that does not end the virtual machine.
     pub(super) restart: Option<Restart>,
+    /// The pages that the last restart replaced and that the host has told nothing of since.
+    pub(super) fresh_pages: BTreeSet<Gpa>,
     /// Per vCPU, whether it is in the guest or on its way to park.
     pub(super) running: Vec<bool>,
     pub(super) goal: Option<Goal>,
@@ -63,6 +67,7 @@ impl Control {
             shared,
             limits,
             restart,
+            fresh_pages: BTreeSet::new(),
             goal: None,
             exit: None,
             exit_replies: Vec::new(),

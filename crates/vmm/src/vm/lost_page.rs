@@ -12,7 +12,7 @@ use crate::error::VmError;
 use crate::event::EventKind;
 use crate::memory_layout::{self, RAM_BASE};
 use crate::sea::{
-    ErrorReport, FailureAction, FailureSource, MemoryError, PageState, PoisonedPage, Threshold,
+    ErrorReport, FailureAction, FailureSource, MemoryError, PageState, PoisonedPage, SignalCode, Threshold,
     ThresholdAction,
 };
 use crate::vcpu::RunContext;
@@ -60,6 +60,9 @@ impl Control {
     /// Contains an error on a page that is not known to be lost yet, and does what the policy says. Says why its page is still
     /// in reach, if it is.
     pub(super) fn lost(&mut self, gpa: Gpa, report: ErrorReport) -> Result<(), VmError> {
+        if self.is_late(gpa, report) {
+            return Ok(());
+        }
         let Some((action, contained)) = self.contain(gpa, report) else {
             return Ok(());
         };
@@ -69,6 +72,19 @@ impl Control {
             _ => {}
         }
         contained
+    }
+
+    /// Whether the host may tell of memory that the last restart has replaced: nothing is served while that reads and copies.
+    /// A new error that this takes for an old one is told at the latest when somebody needs the page.
+    fn is_late(&mut self, gpa: Gpa, report: ErrorReport) -> bool {
+        let code = SignalCode::ActionOptional;
+        if !matches!(report, ErrorReport::Signal { code: received, .. } if received == code) {
+            return false;
+        }
+        let page = self
+            .resources()
+            .and_then(|(_, context)| context.ledger().around(gpa).map(|page| page.gpa));
+        page.is_some_and(|page| self.fresh_pages.remove(&page))
     }
 
     /// Contains an error on a page that is not known to be lost yet. Says what the policy wants, and why the page is still in
@@ -172,21 +188,25 @@ impl Control {
     }
 }
 
-/// Puts fresh memory in the place of every lost page. One that cannot be replaced stays lost.
-pub(super) fn replace_all(memory: &GuestMemory, context: &RunContext) {
+/// Puts fresh memory in the place of every lost page. One that cannot be replaced stays lost. Says which were
+/// replaced.
+pub(super) fn replace_all(memory: &GuestMemory, context: &RunContext) -> Vec<Gpa> {
     let lost: Vec<PoisonedPage> = context
         .ledger()
         .pages()
         .filter(|page| page.state != PageState::Replaced)
         .copied()
         .collect();
+    let mut replaced = Vec::new();
     for page in lost {
         // What the hardware names need not be RAM.
         let offset = memory_layout::offset(memory.len() as u64, page.gpa.bits(), page.size);
         if offset.is_some_and(|offset| context.quarantine.replace(offset, page.size).is_ok()) {
             change_state(context, page.gpa, PageState::Replaced);
+            replaced.push(page.gpa);
         }
     }
+    replaced
 }
 
 /// Takes the lost pages of a VM that is over out of the host's use, as far as that is possible, and says what is left.

@@ -1,8 +1,10 @@
 //! A guest that resets itself, and boots again in the same virtual machine.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
+use seawall_arm64::Gpa;
 use seawall_kvm::{Gic, GuestMemory};
 
 use crate::boot::{BootMemory, BootRegisters, BootSource, PlaceError, PreparedBoot};
@@ -46,7 +48,10 @@ impl Control {
     }
 
     fn restart_by(&mut self, vcpu: u32, pause: bool, place: &Place<'_>) {
-        let pause = match self.reset_machine(place) {
+        let mut fresh_pages = BTreeSet::new();
+        let reset = self.reset_machine(place, &mut fresh_pages);
+        self.fresh_pages = fresh_pages;
+        let pause = match reset {
             Ok(Reset::Done { pause: by_policy }) => pause || by_policy,
             Ok(Reset::Stopped) => return self.end(STOPPED_BY_POLICY),
             Err(error) => {
@@ -65,8 +70,9 @@ impl Control {
         }
     }
 
-    /// As after power-on, but for what the guest's memory holds: a reset leaves that alone, too.
-    fn reset_machine(&self, place: &Place<'_>) -> Result<Reset, VmError> {
+    /// As after power-on, but for what the guest's memory holds: a reset leaves that alone, too. Every page that is replaced
+    /// is put into `fresh_pages`.
+    fn reset_machine(&self, place: &Place<'_>, fresh_pages: &mut BTreeSet<Gpa>) -> Result<Reset, VmError> {
         let Some((memory, context)) = self.resources() else {
             return Err(VmError::Closed { operation: "a reset" });
         };
@@ -76,13 +82,14 @@ impl Control {
             });
         };
         let boot = restart.boot.read(memory.len() as u64)?;
-        lost_page::replace_all(&memory, &context);
+        fresh_pages.extend(lost_page::replace_all(&memory, &context));
         let boot_memory = BootMemory {
             memory: &memory,
             ledger: &context.ledger,
         };
         let place = || place(&boot, &boot_memory, &restart.cpus);
-        let Some((registers, pause)) = self.place_over_lost_pages(&memory, &context, &place)? else {
+        let placed = self.place_over_lost_pages(&memory, &context, &place, fresh_pages)?;
+        let Some((registers, pause)) = placed else {
             return Ok(Reset::Stopped);
         };
         drop(boot);
@@ -102,6 +109,7 @@ impl Control {
         memory: &GuestMemory,
         context: &RunContext,
         place: &dyn Fn() -> Result<BootRegisters, PlaceError>,
+        fresh_pages: &mut BTreeSet<Gpa>,
     ) -> Result<Option<(BootRegisters, bool)>, VmError> {
         let mut pause = false;
         let mut attempts = PLACE_ATTEMPTS;
@@ -118,7 +126,7 @@ impl Control {
                 Some((FailureAction::Pause, _)) => pause = true,
                 _ => {}
             }
-            lost_page::replace_all(memory, context);
+            fresh_pages.extend(lost_page::replace_all(memory, context));
             attempts -= 1;
             // A page that stays lost ends each attempt alike.
             if attempts == 0 || !context.is_replaced(gpa) {

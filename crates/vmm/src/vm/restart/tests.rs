@@ -110,6 +110,21 @@ impl Machine {
         self.control.lost(gpa, report).expect("out of reach");
     }
 
+    /// The host finds an error by itself. The control thread serves it when it has time.
+    fn signal(&self, offset: u64) {
+        let (gpa, report) = signalled(signal(SignalCode::ActionOptional, offset));
+        self.messages
+            .send(Message::Lost { gpa, report })
+            .expect("there is an inbox");
+    }
+
+    fn serve_signal(&mut self) {
+        let Ok(Message::Lost { gpa, report }) = self.inbox.try_recv() else {
+            panic!("a signal waits");
+        };
+        self.control.lost(gpa, report).expect("out of reach");
+    }
+
     fn page_state(&self, offset: u64) -> Option<PageState> {
         let (_, context) = self.control.resources()?;
         context.page_state(Some(Gpa::from_bits(RAM_BASE + offset)))
@@ -263,6 +278,59 @@ fn what_is_no_memory_error_is_not_tried_again() {
     assert_eq!(machine.restart(&[], true), 1);
     let exit = format!("Failed {:?}", Some(inaccessible(0)));
     assert_eq!(told(&machine.close()), ["failed", &exit]);
+}
+
+#[test]
+fn a_signal_that_waited_while_its_page_was_replaced_is_late() {
+    for known in [false, true] {
+        let mut machine = Machine::new(|_| {});
+        let met: &[u64] = if known { &[] } else { &[0x1000] };
+        if known {
+            machine.lose(0x1000);
+        }
+        machine.signal(0x1000);
+        machine.restart(met, false);
+        machine.serve_signal();
+        assert_eq!(machine.page_state(0x1000), Some(PageState::Replaced));
+        let events = ["0x80001000 is lost: Ignore", "0x80001000 Replaced", "reset"];
+        assert_eq!(told(&machine.close()), events);
+    }
+}
+
+#[test]
+fn one_signal_of_a_replaced_page_is_late_and_a_second_is_of_a_new_error() {
+    let mut machine = Machine::new(|_| {});
+    machine.restart(&[0x1000], false);
+    for (offset, state) in [
+        (0x2000, PageState::Quarantined),
+        (0x1000, PageState::Replaced),
+        (0x1000, PageState::Quarantined),
+    ] {
+        machine.signal(offset);
+        machine.serve_signal();
+        assert_eq!(machine.page_state(offset), Some(state));
+    }
+    machine.close();
+}
+
+#[test]
+fn an_error_that_a_copy_meets_on_a_replaced_page_is_never_late() {
+    let mut machine = Machine::new(|_| {});
+    machine.restart(&[0x1000], false);
+    machine.lose(0x1000);
+    assert_eq!(machine.page_state(0x1000), Some(PageState::Quarantined));
+    machine.close();
+}
+
+#[test]
+fn what_an_earlier_restart_replaced_is_not_waited_for_any_more() {
+    let mut machine = Machine::with_threshold(ThresholdAction::Pause);
+    machine.restart(&[0x1000], false);
+    machine.restart(&[], false);
+    machine.signal(0x1000);
+    machine.serve_signal();
+    assert_eq!(machine.page_state(0x1000), Some(PageState::Quarantined));
+    machine.close();
 }
 
 #[test]
