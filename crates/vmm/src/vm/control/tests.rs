@@ -13,7 +13,7 @@ use crate::vm::state::StateCell;
 
 /// Long enough for a vCPU that works, on a machine with work to do; short enough to wait for.
 const LIMITS: Limits = Limits {
-    park: Duration::from_millis(200),
+    park: Duration::from_millis(900),
     kick: Duration::from_millis(5),
 };
 const LIMIT: Duration = Duration::from_secs(30);
