@@ -1,7 +1,7 @@
 //! Making a virtual machine, on the thread that will control it.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, RwLock, mpsc};
+use std::sync::{Arc, Mutex, mpsc};
 
 use seawall_kvm::{GuestMemory, KvmError, MemoryErrorSignal, MemoryErrorWatch, RegId, host_page_size};
 
@@ -18,8 +18,7 @@ use crate::vcpu::{self, Ask, ParkReason, Questions, RunContext, VcpuThread};
 use crate::vm::control::{Control, Limits};
 use crate::vm::message::Message;
 use crate::vm::restart::Restart;
-use crate::vm::state::StateCell;
-use crate::vm::{Resources, Shared, Vm};
+use crate::vm::{Shared, Vm};
 
 /// Creates the virtual machine, hands its handle to `reply`, and serves it until it is closed.
 pub(super) fn create_and_serve(
@@ -87,20 +86,19 @@ fn create(
     let registers = boot.place(&boot_memory, &cpus)?;
     drop(boot);
     let outbox = Arc::new(Outbox::new(wake));
-    let statistics = Arc::new(Statistics::new(machine.vcpus.len()));
     let context = Arc::new(RunContext {
         backend: options.backend.kind(),
         policy: options.memory_failure,
         unclaimed: options.unclaimed_access,
         bus: Bus::new(Arc::clone(&outbox), machine.serial_interrupt),
-        ledger: Arc::clone(&ledger),
+        ledger,
         gate: machine.gate,
         quarantine: machine.quarantine,
         granule: machine.granule,
-        outbox: Arc::clone(&outbox),
+        outbox,
         questions: ask.map(|ask| Questions::new(ask, options.decision_timeout)),
         control: sender.clone(),
-        statistics: Arc::clone(&statistics),
+        statistics: Arc::new(Statistics::new(machine.vcpus.len())),
         redact: options.redact,
         pending: Mutex::default(),
     });
@@ -132,17 +130,7 @@ fn create(
         quit(threads);
         return Err(error);
     }
-    let shared = Arc::new(Shared {
-        state: StateCell::new(),
-        outbox,
-        ledger,
-        statistics,
-        resources: RwLock::new(Some(Resources {
-            _watch: watch,
-            memory,
-            context,
-        })),
-    });
+    let shared = Arc::new(Shared::new(watch, memory, context));
     let restart = match options.on_reset {
         OnReset::Exit => None,
         OnReset::Restart => Some(Restart {

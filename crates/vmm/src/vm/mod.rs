@@ -70,6 +70,23 @@ struct Resources {
     context: Arc<RunContext>,
 }
 
+impl Shared {
+    /// Of a virtual machine that was just created.
+    fn new(watch: Option<MemoryErrorWatch>, memory: Arc<GuestMemory>, context: Arc<RunContext>) -> Self {
+        Self {
+            state: StateCell::new(),
+            outbox: Arc::clone(&context.outbox),
+            ledger: Arc::clone(&context.ledger),
+            statistics: Arc::clone(&context.statistics),
+            resources: RwLock::new(Some(Resources {
+                _watch: watch,
+                memory,
+                context,
+            })),
+        }
+    }
+}
+
 impl Vm {
     /// Creates a virtual machine, with its memory filled and its vCPUs parked before the first instruction.
     ///

@@ -1,4 +1,4 @@
-use std::sync::{RwLock, Weak};
+use std::sync::Weak;
 
 use seawall_arm64::Esr;
 use seawall_kvm::{GuestMemory, RegId, SeaExit, VcpuExit};
@@ -8,8 +8,6 @@ use crate::backend::fake::{self, FakeVcpu, Kicks};
 use crate::event::Outbox;
 use crate::sea::RecoverablePolicy;
 use crate::vcpu;
-use crate::vm::Resources;
-use crate::vm::state::StateCell;
 
 /// Long enough for a vCPU that works, on a machine with work to do; short enough to wait for.
 const LIMITS: Limits = Limits {
@@ -39,17 +37,7 @@ impl Stuck {
         let thread =
             vcpu::spawn(0, Box::new(vcpu), None, Arc::clone(&context), messages.clone()).expect("a thread");
         assert!(matches!(inbox.recv_timeout(LIMIT), Ok(Message::Parked { .. })));
-        let shared = Arc::new(Shared {
-            state: StateCell::new(),
-            outbox,
-            ledger: Arc::clone(&context.ledger),
-            statistics: Arc::clone(&context.statistics),
-            resources: RwLock::new(Some(Resources {
-                _watch: None,
-                memory: Arc::clone(&memory),
-                context,
-            })),
-        });
+        let shared = Arc::new(Shared::new(None, Arc::clone(&memory), context));
         let served = Arc::clone(&shared);
         let control = std::thread::spawn(move || {
             Control::new(vec![thread], None, served, LIMITS, None).serve(&inbox);

@@ -1,5 +1,4 @@
 use std::cell::RefCell;
-use std::sync::RwLock;
 
 use seawall_arm64::Gpa;
 use seawall_kvm::{MemoryErrorSignal, SignalCode, VcpuExit};
@@ -13,10 +12,10 @@ use crate::options::{Boot, Image};
 use crate::sea::{FailureSource, PageState, RecoverablePolicy, Threshold, ThresholdAction};
 use crate::simulated::SimulatedQuarantine;
 use crate::vcpu;
+use crate::vm::Shared;
 use crate::vm::control::Limits;
 use crate::vm::message::Message;
-use crate::vm::state::{StateCell, VmState};
-use crate::vm::{Resources, Shared};
+use crate::vm::state::VmState;
 
 const IMAGE: &[u8] = b"12345678";
 
@@ -50,17 +49,7 @@ impl Machine {
         let thread =
             vcpu::spawn(0, Box::new(vcpu), None, Arc::clone(&context), messages.clone()).expect("a thread");
         assert!(matches!(inbox.recv(), Ok(Message::Parked { .. })));
-        let shared = Arc::new(Shared {
-            state: StateCell::new(),
-            outbox,
-            ledger: Arc::clone(&context.ledger),
-            statistics: Arc::clone(&context.statistics),
-            resources: RwLock::new(Some(Resources {
-                _watch: None,
-                memory: Arc::clone(&memory),
-                context,
-            })),
-        });
+        let shared = Arc::new(Shared::new(None, Arc::clone(&memory), context));
         shared.state.set(VmState::Running);
         let image = Image::Bytes(IMAGE.to_vec());
         let boot = Boot::Flat {
