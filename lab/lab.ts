@@ -3,8 +3,8 @@ import { makeAddon } from './addon.ts'
 import { makeBaseArchive } from './base-archive.ts'
 import { Cache } from './cache.ts'
 import { CargoWorkspace } from './cargo.ts'
+import { acpiCompiler, deviceTreeCompiler, makeDebianProgram } from './debian-program.ts'
 import { makeDependencyArchive } from './dependency-archive.ts'
-import { makeDeviceTreeCompiler } from './device-tree-compiler.ts'
 import { makeGuests } from './guests.ts'
 import { type LabKernel, makeKernel } from './kernel.ts'
 import { makeKernelHeaders } from './kernel-headers.ts'
@@ -63,6 +63,8 @@ export interface Lab {
   otherKernel(wanted: string): Promise<BootableKernel>
   /** The path of `dtc`, which reads device trees. */
   deviceTreeCompiler(): Promise<string>
+  /** The path of `iasl`, which reads ACPI tables. */
+  acpiCompiler(): Promise<string>
   /** The QEMU of Debian's backports, for CPU models that the release's own does not have. */
   backportsQemu(): Promise<Qemu>
 }
@@ -96,7 +98,8 @@ export async function setUpLab(options: LabOptions = {}): Promise<Lab> {
     guests,
     archives,
     otherKernel: (wanted) => bootable(root, projectRoot, wanted),
-    deviceTreeCompiler: () => makeDeviceTreeCompiler(root),
+    deviceTreeCompiler: () => makeDebianProgram(root, deviceTreeCompiler),
+    acpiCompiler: () => makeDebianProgram(root, acpiCompiler),
     backportsQemu: async () => new Qemu(await makeBackportsQemu(cache)),
   }
 }
