@@ -1,4 +1,4 @@
-//! Where things lie in the guest-physical address space.
+//! Where things lie in the guest-physical address space, and which interrupts they have.
 //!
 //! ```text
 //!              GICv3 Redistributors, 128 KiB for each vCPU, up to the Distributor
@@ -20,8 +20,18 @@ pub const SERIAL_BASE: u64 = 0x4000_2000;
 /// The size of the console's UART in bytes.
 pub const SERIAL_SIZE: u64 = 0x1000;
 
-/// The shared peripheral interrupt of the console's UART; INTID 32 is the first one.
+/// The shared peripheral interrupt of the console's UART, counted from [`FIRST_SPI`] on.
 pub const SERIAL_SPI: u32 = 1;
+/// The shared peripheral interrupt that says that there is a record of a lost page, counted from [`FIRST_SPI`] on.
+pub const GHES_SPI: u32 = 2;
+/// The INTID of the first shared peripheral interrupt (Arm IHI 0069, "INTIDs").
+pub const FIRST_SPI: u32 = 32;
+/// The INTID of the first private peripheral interrupt.
+pub const FIRST_PPI: u32 = 16;
+/// PPIs of the timer, counted from [`FIRST_PPI`] on: secure physical, physical, virtual, hypervisor (BSA, table 4).
+pub const TIMER_PPIS: [u32; 4] = [13, 14, 11, 10];
+/// The affinity fields of MPIDR_EL1, by which a CPU is known (Arm ARM D19.2.104).
+pub const MPIDR_AFFINITY: u64 = 0x00ff_00ff_ffff;
 /// The first guest-physical address of the GIC's Distributor.
 pub const GIC_DISTRIBUTOR_BASE: u64 = 0x3fff_0000;
 /// The size of the GIC's Distributor in bytes.

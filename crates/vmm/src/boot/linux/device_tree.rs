@@ -7,8 +7,8 @@ use vm_fdt::{Error, FdtWriter};
 
 use super::SEED;
 use crate::memory_layout::{
-    GIC_DISTRIBUTOR_BASE, GIC_DISTRIBUTOR_SIZE, GIC_REDISTRIBUTOR_SIZE, RAM_BASE, SERIAL_BASE, SERIAL_SIZE,
-    SERIAL_SPI, gic_redistributors,
+    GIC_DISTRIBUTOR_BASE, GIC_DISTRIBUTOR_SIZE, GIC_REDISTRIBUTOR_SIZE, MPIDR_AFFINITY, RAM_BASE,
+    SERIAL_BASE, SERIAL_SIZE, SERIAL_SPI, TIMER_PPIS, gic_redistributors,
 };
 
 /// The interrupt controller's phandle.
@@ -18,14 +18,10 @@ const SPI: u32 = 0;
 const PPI: u32 = 1;
 const EDGE_RISING: u32 = 1;
 const LEVEL_HIGH: u32 = 4;
-/// PPIs of the timer, by their numbers from INTID 16 on: secure physical, physical, virtual, hypervisor (BSA, table 4).
-const TIMER_PPIS: [u32; 4] = [13, 14, 11, 10];
 /// The PPI of the GIC's own maintenance interrupt.
 const MAINTENANCE_PPI: u32 = 9;
 /// The clock that a 16550 divides, in Hz.
 const SERIAL_CLOCK: u32 = 1_843_200;
-/// The affinity fields of MPIDR_EL1 (Arm ARM D19.2.104).
-const AFFINITY: u64 = 0x00ff_00ff_ffff;
 
 /// What the device tree says.
 #[derive(Debug)]
@@ -87,7 +83,7 @@ impl DeviceTree<'_> {
         fdt.property_u32("#address-cells", 2)?;
         fdt.property_u32("#size-cells", 0)?;
         for mpidr in self.cpus {
-            let affinity = mpidr & AFFINITY;
+            let affinity = mpidr & MPIDR_AFFINITY;
             let cpu = fdt.begin_node(&format!("cpu@{affinity:x}"))?;
             fdt.property_string("device_type", "cpu")?;
             fdt.property_string("compatible", "arm,armv8")?;
