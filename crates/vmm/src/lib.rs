@@ -13,6 +13,8 @@ mod containment;
 mod devices;
 mod error;
 mod event;
+pub mod ghes;
+mod little_endian;
 pub mod memory_layout;
 mod mode;
 mod options;

@@ -1,0 +1,201 @@
+//! Telling a guest which of its pages are lost: firmware-first error records, where there is no firmware (ACPI APEI, GHESv2).
+//!
+//! ```text
+//!   lost pages ──> LostPages, each once ──> ErrorSource Gsiv ──> record in the GHES region ──> interrupt
+//!   abort at EL0 ─────────────────────────> ErrorSource Sea  ──> record in the GHES region ──> the abort itself
+//! ```
+//!
+//! The guest's kernel retires a page that it is told of, and sends the signal of a memory error to who needs it. By exception it
+//! does so before the process that took the abort goes on; it looks for that record at EL0 alone. By interrupt it does so soon,
+//! and that is for everything else. [`next_step`] says which way it is to be.
+//!
+//! The region is the guest's to read and write, and nothing that it does there harms anybody else: the monitor takes no address
+//! from it, and reads two words that make a source look busy or free. A guest that does not read its records is waited for with
+//! an end, [`wait`], and counts as silent after five seconds.
+
+mod backlog;
+mod by_exception;
+mod by_interrupt;
+mod error_source;
+mod lost_pages;
+mod memory;
+mod page_set;
+mod policy;
+mod record;
+mod region;
+mod wait;
+
+use std::collections::VecDeque;
+use std::ops::Range;
+
+use seawall_arm64::Gpa;
+
+use crate::error::VmError;
+use crate::memory_layout::PAGE_SIZE;
+use backlog::Backlog;
+use error_source::ErrorSource;
+use lost_pages::LostPages;
+use page_set::{pages, without};
+
+pub use by_exception::Telling;
+pub use by_interrupt::Progress;
+pub use error_source::SourceState;
+pub use memory::RegionMemory;
+pub use policy::{Consumption, NotificationStep, NotifyGuest, RETRIES, SourceStates, Tried, next_step};
+pub use region::{REGION_SIZE, Source};
+pub use wait::{ACK_LIMIT, ACK_PAUSE, Waited, wait};
+
+/// The error sources of one guest, and what it has to be told. Every operation takes a few copies and waits for nothing.
+///
+/// ```
+/// # use std::time::Instant;
+/// # use seawall_arm64::Gpa;
+/// # use seawall_kvm::GuestMemory;
+/// use seawall_vmm::ghes::{Ghes, Source};
+/// use seawall_vmm::memory_layout::RAM_BASE;
+///
+/// # fn main() -> Result<(), seawall_kvm::KvmError> {
+/// let memory = GuestMemory::create(1 << 20, None)?;
+/// let lost = Gpa::from_bits(RAM_BASE + 0x8_0000);
+/// let mut ghes = Ghes::new(RAM_BASE);
+/// ghes.place(&memory);
+///
+/// ghes.lose(lost, 4096);
+/// let progress = ghes.advance(&memory, Instant::now());
+/// // Now the interrupt is raised, and looked again a moment later whether the guest has read the record.
+/// assert!(progress.raise && progress.again.is_some());
+/// let notification = ghes.notification(lost).expect("it was told");
+/// assert_eq!((notification.source, notification.acked), (Source::Gsiv, None));
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Ghes {
+    region: u64,
+    sea: ErrorSource,
+    gsiv: ErrorSource,
+    lost: LostPages,
+    backlog: Backlog,
+    /// How many records there were; each carries its number.
+    records: u64,
+    /// What nobody has been told yet.
+    disabled: VecDeque<DisabledSource>,
+}
+
+/// How a guest was told of a page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Notification {
+    /// By which source.
+    pub source: Source,
+    /// Whether the guest has read the record; absent while it still may.
+    pub acked: Option<bool>,
+}
+
+/// A source that cannot be used any more, until the guest boots again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DisabledSource {
+    /// Which.
+    pub source: Source,
+    /// Why.
+    pub error: VmError,
+}
+
+impl Ghes {
+    /// The sources of a region of [`REGION_SIZE`] bytes, all of them disabled until [`Ghes::place`].
+    #[must_use]
+    pub fn new(region: u64) -> Self {
+        Self {
+            region,
+            sea: ErrorSource::new(Source::Sea, region),
+            gsiv: ErrorSource::new(Source::Gsiv, region),
+            lost: LostPages::default(),
+            backlog: Backlog::default(),
+            records: 0,
+            disabled: VecDeque::new(),
+        }
+    }
+
+    /// Writes the region as a guest finds it at boot, and forgets what the guest before it was told. A source that cannot be
+    /// written is disabled.
+    pub fn place(&mut self, memory: &dyn RegionMemory) {
+        self.lost = LostPages::default();
+        self.backlog = Backlog::default();
+        self.disabled.clear();
+        for source in [&mut self.sea, &mut self.gsiv] {
+            if let Err(error) = source.place(memory) {
+                self.disabled.push_back(DisabledSource {
+                    source: source.source(),
+                    error,
+                });
+            }
+        }
+    }
+
+    /// Whether the guest can be told by a source, as of the last look.
+    #[must_use]
+    pub const fn state(&self, source: Source) -> SourceState {
+        match source {
+            Source::Sea => self.sea.state(),
+            Source::Gsiv => self.gsiv.state(),
+        }
+    }
+
+    /// A source that was disabled, and why: each is said once.
+    pub fn take_disabled(&mut self) -> Option<DisabledSource> {
+        self.disabled.pop_front()
+    }
+
+    /// Notes that memory is lost, of which the guest is to be told by interrupt, once. A source that lies there is disabled.
+    /// [`Ghes::advance`] writes the records.
+    pub fn lose(&mut self, gpa: Gpa, len: u64) {
+        self.lose_pages(&pages(gpa.bits(), len));
+    }
+
+    fn lose_pages(&mut self, lost: &Range<u64>) {
+        for source in [&mut self.sea, &mut self.gsiv] {
+            if source.lose(lost) {
+                self.disabled.push_back(DisabledSource {
+                    source: source.source(),
+                    error: VmError::PoisonedPage {
+                        gpa: lost.start * PAGE_SIZE,
+                        size: (lost.end - lost.start).saturating_mul(PAGE_SIZE),
+                    },
+                });
+            }
+        }
+        // The region is not the guest's to retire.
+        for pages in without(lost.clone(), &pages(self.region, REGION_SIZE)) {
+            self.lost.add(pages);
+        }
+    }
+
+    /// Puts a page that waits to be told of before those that nobody waits for.
+    pub fn hurry(&mut self, gpa: Gpa) {
+        self.lost.hurry(gpa.bits() / PAGE_SIZE);
+    }
+
+    /// Forgets pages that were replaced: lost again, they are told of again.
+    pub fn replaced(&mut self, gpa: Gpa, len: u64) {
+        let good = pages(gpa.bits(), len);
+        self.lost.forget(&good);
+        self.sea.forget(&good);
+        self.gsiv.forget(&good);
+    }
+
+    /// How the guest was told of a page; absent where it was not yet.
+    #[must_use]
+    pub fn notification(&self, gpa: Gpa) -> Option<Notification> {
+        let page = gpa.bits() / PAGE_SIZE;
+        [&self.sea, &self.gsiv].into_iter().find_map(|source| {
+            let acked = source.told_of(page)?;
+            Some(Notification {
+                source: source.source(),
+                acked,
+            })
+        })
+    }
+
+    fn disable(&mut self, source: Source, error: VmError) {
+        self.disabled.push_back(DisabledSource { source, error });
+    }
+}
