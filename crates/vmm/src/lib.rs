@@ -7,6 +7,7 @@
 //! [`Vm::create`] is the way in.
 #![forbid(unsafe_code)]
 
+pub mod acpi;
 mod backend;
 mod boot;
 mod containment;
