@@ -199,3 +199,6 @@ impl Ghes {
         self.disabled.push_back(DisabledSource { source, error });
     }
 }
+
+#[cfg(test)]
+mod tests;
