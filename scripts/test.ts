@@ -66,7 +66,10 @@ function specs(folder: string): string[] {
 async function testCargo(tally: Tally, lab: Lab | undefined): Promise<void> {
   const failedBefore = tally.failed
   const args = ['test', '--workspace', '--locked', '--no-fail-fast', '--', '--show-output']
-  const env = lab === undefined ? {} : { SEAWALL_KERNEL_HEADERS: lab.kernelHeaders }
+  const env =
+    lab === undefined
+      ? {}
+      : { SEAWALL_KERNEL_HEADERS: lab.kernelHeaders, SEAWALL_IASL: await lab.acpiCompiler() }
   const onLine = (line: string) => {
     if (lab === undefined || !isSkippedHere(line)) tally.cargo(line)
   }
