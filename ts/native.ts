@@ -85,7 +85,7 @@ export interface NativeVmOptions {
   script: NativeStep[][] | null
   boot:
     | { type: 'flat'; image: string | Uint8Array; loadAddress: bigint | null; entry: bigint | null }
-    | { type: 'linux'; kernel: string; initrd: string | null; cmdline: string | null }
+    | { type: 'linux'; kernel: string; initrd: string | null; cmdline: string | null; acpi: boolean }
   onReset: 'exit' | 'restart'
   armSeaToUser: boolean
   armNisvToUser: boolean
@@ -94,6 +94,7 @@ export interface NativeVmOptions {
   quarantine: boolean
   threshold: { distinctPages: number; action: 'pause' | 'stop' | 'report' } | null
   sameFaultLimit: number
+  notifyGuest: boolean
   deferMs: number
   unclaimedAccess: 'abort' | 'stop' | 'read-zero'
   decisionTimeoutMs: number

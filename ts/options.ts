@@ -85,8 +85,16 @@ export interface LinuxBoot {
   kernel: string
   /** The file of an initial RAM disk, in any form that the kernel takes. Default: none. */
   initrd?: string
-  /** The kernel's command line, 2047 bytes at most. Default `console=ttyS0 panic=-1`: a panic resets the guest. */
+  /**
+   * The kernel's command line, 2047 bytes at most with the `acpi=on` that is put before it. Default `console=ttyS0 panic=-1`: a
+   * panic resets the guest.
+   */
   cmdline?: string
+  /**
+   * Whether the machine is described by ACPI beside the device tree, which is what a guest needs to be told of its lost pages
+   * ({@link MemoryFailurePolicy.notifyGuest}). A kernel without ACPI uses the device tree. Default true.
+   */
+  acpi?: boolean
 }
 
 /** What to do with memory errors. Policy is data: no JavaScript runs while a vCPU waits, unless `decide` is set. */
@@ -109,8 +117,15 @@ export interface MemoryFailurePolicy {
    */
   sameFaultLimit?: number
   /**
-   * How long an access whose abort is put off by the decision `defer` may run again before it gets the abort, in
-   * milliseconds, 0 to 600000, and at most 100 tries of a millisecond. 0: it gets the abort at once. Default 200.
+   * Whether the guest's kernel is told which of its pages are lost, so that it gives them to nobody again. `ghes`: by error
+   * records of ACPI (APEI GHES), the default for a Linux guest that is booted with `acpi`, and only there. `none`: not at all,
+   * the default elsewhere. A process of the guest gets its abort with the record. The guest's kernel itself gets time up to
+   * `deferMs` to do without the page, and the abort where it does not.
+   */
+  notifyGuest?: 'ghes' | 'none'
+  /**
+   * How long an access may run again before it gets its abort, by the decision `defer` or because the guest's kernel was told
+   * of the page, in milliseconds, 0 to 600000, and at most 100 tries of a millisecond. 0: it gets the abort at once. Default 200.
    */
   deferMs?: number
   /**
@@ -133,7 +148,7 @@ export type Decide = (
 /** The options of each way to boot. */
 const BOOT = {
   flat: ['type', 'image', 'loadAddress', 'entry'],
-  linux: ['type', 'kernel', 'initrd', 'cmdline'],
+  linux: ['type', 'kernel', 'initrd', 'cmdline', 'acpi'],
 }
 const MAX_VCPUS = 512
 const MAX_COUNT = 2 ** 32 - 1
@@ -161,11 +176,13 @@ export function toNativeOptions(value: unknown): NativeVmOptions {
     'quarantine',
     'threshold',
     'sameFaultLimit',
+    'notifyGuest',
     'deferMs',
     'decide',
     'decisionTimeoutMs',
   ]
   const policy = checkRecord(options['memoryFailure'] ?? {}, policyNames, 'memoryFailure')
+  const boot = checkBoot(options['boot'])
   const capabilityNames = ['armSeaToUser', 'armNisvToUser']
   const capabilities = checkRecord(options['capabilities'] ?? {}, capabilityNames, 'capabilities')
   return {
@@ -176,7 +193,7 @@ export function toNativeOptions(value: unknown): NativeVmOptions {
       options['hugetlb'] === undefined ? null : checkOneOf(options['hugetlb'], ['2M', '1G'], 'hugetlb'),
     vcpus: checkInteger(options['vcpus'] ?? 1, 1, MAX_VCPUS, 'vcpus'),
     script: checkBackend(options['backend'] ?? 'kvm'),
-    boot: checkBoot(options['boot']),
+    boot,
     onReset: checkOneOf(options['onReset'] ?? 'exit', ['exit', 'restart'], 'onReset'),
     armSeaToUser: checkBoolean(capabilities['armSeaToUser'] ?? true, 'capabilities.armSeaToUser'),
     armNisvToUser: checkBoolean(capabilities['armNisvToUser'] ?? true, 'capabilities.armNisvToUser'),
@@ -205,6 +222,7 @@ export function toNativeOptions(value: unknown): NativeVmOptions {
     ),
     redact: checkBoolean(options['redact'] ?? false, 'redact'),
     sameFaultLimit: checkInteger(policy['sameFaultLimit'] ?? 3, 1, MAX_COUNT, 'memoryFailure.sameFaultLimit'),
+    notifyGuest: checkNotifyGuest(policy['notifyGuest'], boot),
     deferMs: checkInteger(policy['deferMs'] ?? 200, 0, 600_000, 'memoryFailure.deferMs'),
   }
 }
@@ -216,6 +234,16 @@ export function toDecide(options: VmOptions): Decide | undefined {
     throw invalidOption('a function', 'memoryFailure.decide', decide)
   }
   return options.memoryFailure?.decide
+}
+
+function checkNotifyGuest(value: unknown, boot: NativeVmOptions['boot']): boolean {
+  const hasAcpi = boot.type === 'linux' && boot.acpi
+  if (value === undefined) return hasAcpi
+  const isWanted = checkOneOf(value, ['ghes', 'none'], 'memoryFailure.notifyGuest') === 'ghes'
+  if (isWanted && !hasAcpi) {
+    throw invalidOption("'none', where the guest is booted without ACPI,", 'memoryFailure.notifyGuest', value)
+  }
+  return isWanted
 }
 
 function checkThreshold(value: unknown): NativeVmOptions['threshold'] {
@@ -248,6 +276,7 @@ function checkBoot(value: unknown): NativeVmOptions['boot'] {
       kernel: checkString(boot['kernel'], 'boot.kernel'),
       initrd: text('initrd'),
       cmdline: text('cmdline'),
+      acpi: checkBoolean(boot['acpi'] ?? true, 'boot.acpi'),
     }
   }
   const address = (name: 'loadAddress' | 'entry') =>

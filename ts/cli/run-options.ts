@@ -8,6 +8,7 @@ export const RUN_OPTIONS = {
   kernel: { value: 'file', help: 'Linux to boot: an arm64 Image, plain or gzip' },
   initrd: { value: 'file', help: "the kernel's initial RAM disk" },
   cmdline: { value: 'text', help: "the kernel's command line (console=ttyS0 panic=-1)" },
+  'no-acpi': { help: 'describe the machine by a device tree alone; the guest is then not told of lost pages' },
   flat: { value: 'file', help: 'a flat arm64 binary instead of a kernel, loaded and entered at 0x80000000' },
   memory: { value: 'size', short: 'm', help: 'guest RAM: 512M, 2G, or a number of bytes (512M)' },
   vcpus: { value: 'number', help: 'vCPUs, 1 to 512 (1)' },
@@ -70,9 +71,9 @@ export function toRunOptions(values: RunValues): RunOptions {
   }
 }
 
-function toBoot({ kernel, initrd, cmdline, flat }: RunValues): VmOptions['boot'] {
+function toBoot({ kernel, initrd, cmdline, flat, 'no-acpi': noAcpi }: RunValues): VmOptions['boot'] {
   if (flat !== undefined) {
-    const others = { '--kernel': kernel, '--initrd': initrd, '--cmdline': cmdline }
+    const others = { '--kernel': kernel, '--initrd': initrd, '--cmdline': cmdline, '--no-acpi': noAcpi }
     for (const [name, value] of Object.entries(others)) {
       if (value !== undefined) throw invalidOption('--kernel', name, '--flat')
     }
@@ -84,6 +85,7 @@ function toBoot({ kernel, initrd, cmdline, flat }: RunValues): VmOptions['boot']
     kernel,
     ...(initrd === undefined ? {} : { initrd }),
     ...(cmdline === undefined ? {} : { cmdline }),
+    ...(noAcpi === undefined ? {} : { acpi: false }),
   }
 }
 

@@ -7,8 +7,8 @@ use seawall_vmm::{AccessKind, Event, EventKind, ExitReason, FallbackReason, Uncl
 use crate::error::NativeError;
 use crate::esr::Abort;
 use crate::failure::{
-    Consumer, Deferral, Flags, Injection, LedgerTotals, Page, PoisonedPage, Quarantine, Signal, count,
-    memory_failure, state, time,
+    Consumer, Deferral, Flags, Injection, LedgerTotals, Notified, Page, PoisonedPage, Quarantine, Signal,
+    count, memory_failure, state, time,
 };
 
 /// What happened, with everything that is the same for every event of a VM added by the TypeScript side.
@@ -53,7 +53,7 @@ pub enum NativeEvent {
         decided_by: &'static str,
         reason: String,
         quarantine: Option<Quarantine>,
-        notified: Option<bool>,
+        notified: Option<Notified>,
         deferral: Option<Deferral>,
         injection: Option<Injection>,
         ledger: LedgerTotals,

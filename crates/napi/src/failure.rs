@@ -3,6 +3,7 @@
 use std::time::SystemTime;
 
 use napi_derive::napi;
+use seawall_vmm::ghes::Source;
 use seawall_vmm::sea::{
     self, ConsumerMode, ErrorReport, FailureAction, FailureSource, PageState, Severity, SignalCode,
 };
@@ -42,6 +43,14 @@ pub struct Signal {
     #[napi(ts_type = "'BUS_MCEERR_AR' | 'BUS_MCEERR_AO' | 'BUS_OBJERR'")]
     pub code: &'static str,
     pub lsb: u8,
+}
+
+#[napi(object, object_from_js = false, use_nullable = true)]
+#[derive(Debug)]
+pub struct Notified {
+    #[napi(ts_type = "'sea' | 'gsiv'")]
+    pub source: &'static str,
+    pub acked: Option<bool>,
 }
 
 #[napi(object, object_from_js = false)]
@@ -263,7 +272,13 @@ pub(crate) fn memory_failure(
             },
             granule: count(quarantine.granule),
         }),
-        notified: None,
+        notified: failure.notified.map(|notified| Notified {
+            source: match notified.source {
+                Source::Sea => "sea",
+                Source::Gsiv => "gsiv",
+            },
+            acked: notified.acked,
+        }),
         deferral: failure.deferral.map(|deferral| Deferral {
             retries: deferral.retries,
             ms: deferral.time.as_secs_f64() * 1000.0,

@@ -32,6 +32,7 @@ pub struct NativeVmOptions {
     pub quarantine: bool,
     pub threshold: Option<NativeThreshold>,
     pub same_fault_limit: u32,
+    pub notify_guest: bool,
     pub defer_ms: u32,
     pub unclaimed_access: NativeUnclaimedAccess,
     pub decision_timeout_ms: u32,
@@ -54,6 +55,7 @@ pub enum NativeBoot {
         kernel: String,
         initrd: Option<String>,
         cmdline: Option<String>,
+        acpi: bool,
     },
 }
 
@@ -141,10 +143,12 @@ pub(crate) fn options(options: NativeVmOptions) -> Result<VmOptions, NativeError
                 kernel,
                 initrd,
                 cmdline,
+                acpi,
             } => Boot::Linux(LinuxBoot {
                 kernel: kernel.into(),
                 initrd: initrd.map(PathBuf::from),
                 cmdline,
+                acpi,
             }),
         },
         on_reset: match options.on_reset {
@@ -173,6 +177,7 @@ pub(crate) fn options(options: NativeVmOptions) -> Result<VmOptions, NativeError
                 },
             }),
             same_fault_limit: options.same_fault_limit,
+            notify_guest: options.notify_guest,
             defer: Duration::from_millis(options.defer_ms.into()),
         },
         decision_timeout: Duration::from_millis(options.decision_timeout_ms.into()),

@@ -58,6 +58,7 @@ impl RunContext {
             recursive: injections > 0,
             quarantine,
             quarantine_error,
+            notified: None,
             deferral: None,
             injection: None,
             ledger: totals,

@@ -18,6 +18,7 @@ pub mod ghes;
 mod little_endian;
 pub mod memory_layout;
 mod mode;
+mod notifier;
 mod options;
 pub mod sea;
 mod simulated;

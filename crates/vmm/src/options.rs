@@ -107,8 +107,11 @@ pub struct LinuxBoot {
     pub kernel: PathBuf,
     /// The file of an initial RAM disk, in any form the kernel takes.
     pub initrd: Option<PathBuf>,
-    /// The kernel's command line, 2047 bytes at most. Absent: `console=ttyS0 panic=-1`.
+    /// The kernel's command line, 2047 bytes at most with what is put before it. Absent: `console=ttyS0 panic=-1`.
     pub cmdline: Option<String>,
+    /// Describe the machine by ACPI too, and say so by `acpi=on` before the command line: the guest can then be told which of its
+    /// pages are lost.
+    pub acpi: bool,
 }
 
 /// What a guest's reset does.

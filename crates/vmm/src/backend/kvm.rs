@@ -11,7 +11,9 @@ use seawall_kvm::{
 
 use crate::backend::{Kicker, Machine, VcpuBackend, power_at_reset};
 use crate::devices::InterruptLine;
-use crate::memory_layout::{GIC_DISTRIBUTOR_BASE, GIC_INTERRUPTS, RAM_BASE, SERIAL_SPI, gic_redistributors};
+use crate::memory_layout::{
+    GHES_SPI, GIC_DISTRIBUTOR_BASE, GIC_INTERRUPTS, RAM_BASE, SERIAL_SPI, gic_redistributors,
+};
 use crate::options::{Boot, VmOptions};
 use crate::sea::Granule;
 use crate::vcpu::GuestGate;
@@ -28,16 +30,20 @@ pub(super) fn create(options: &VmOptions, memory: &Arc<GuestMemory>) -> Result<M
         Ok(Box::new(vcpu) as Box<dyn VcpuBackend>)
     });
     let vcpus = vcpus.collect::<Result<Vec<_>, KvmError>>()?;
-    let (gic, serial_interrupt) = match &options.boot {
-        Boot::Flat { .. } => (None, None),
+    let (gic, serial_interrupt, ghes_interrupt) = match &options.boot {
+        Boot::Flat { .. } => (None, None, None),
         Boot::Linux(_) => {
             let gic = vm.create_gic(GicConfig {
                 distributor: GIC_DISTRIBUTOR_BASE,
                 redistributors: gic_redistributors(options.vcpus.into()),
                 interrupts: GIC_INTERRUPTS,
             })?;
-            let interrupt: Arc<dyn InterruptLine> = Arc::new(vm.irqfd(SERIAL_SPI)?);
-            (Some(gic), Some(interrupt))
+            let interrupt = |spi| Ok::<Arc<dyn InterruptLine>, KvmError>(Arc::new(vm.irqfd(spi)?));
+            (
+                Some(gic),
+                Some(interrupt(SERIAL_SPI)?),
+                Some(interrupt(GHES_SPI)?),
+            )
         }
     };
     let gate = Arc::new(GuestGate::new(vcpus.iter().map(|vcpu| vcpu.kicker())));
@@ -47,6 +53,7 @@ pub(super) fn create(options: &VmOptions, memory: &Arc<GuestMemory>) -> Result<M
         vm: Some(vm),
         gic,
         serial_interrupt,
+        ghes_interrupt,
         gate,
         quarantine: Box::new(quarantine),
         granule: Granule::from_bytes(host_page_size()),

@@ -123,6 +123,8 @@ pub(crate) struct Machine {
     pub(crate) gic: Option<Gic>,
     /// The console's interrupt, where the guest has an interrupt controller.
     pub(crate) serial_interrupt: Option<Arc<dyn InterruptLine>>,
+    /// The interrupt that says that there is a record of a lost page, likewise.
+    pub(crate) ghes_interrupt: Option<Arc<dyn InterruptLine>>,
     pub(crate) gate: Arc<GuestGate>,
     pub(crate) quarantine: Box<dyn PageQuarantine>,
     /// What a lost page takes with it where nobody says more.
@@ -147,6 +149,7 @@ pub(crate) fn create(options: &VmOptions, memory: &Arc<GuestMemory>) -> Result<M
                 vm: None,
                 gic: None,
                 serial_interrupt: None,
+                ghes_interrupt: None,
                 quarantine: Box::new(quarantine),
                 granule: Granule::PAGE,
             })

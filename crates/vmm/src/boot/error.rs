@@ -4,7 +4,6 @@ use std::path::PathBuf;
 
 use seawall_kvm::Errno;
 
-use crate::boot::linux::COMMAND_LINE_LIMIT;
 use crate::memory_layout::RAM_BASE;
 
 /// Why a guest cannot be started: found before any of its vCPUs runs.
@@ -116,8 +115,10 @@ pub enum BootError {
         received: u64,
     },
     /// The kernel reads no longer command line.
-    #[error("Expected at most {COMMAND_LINE_LIMIT} bytes for boot.cmdline but received {received}")]
+    #[error("Expected at most {limit} bytes for boot.cmdline but received {received}")]
     CommandLineTooLong {
+        /// How long it may be, in bytes.
+        limit: usize,
         /// Its length in bytes.
         received: usize,
     },

@@ -62,6 +62,14 @@ pub(crate) enum PreparedBoot<'a> {
 }
 
 impl PreparedBoot<'_> {
+    /// Where the GHES region is, if the guest can be told of lost pages.
+    pub(crate) fn ghes_region(&self) -> Option<u64> {
+        match self {
+            Self::Flat(_) => None,
+            Self::Linux(linux) => linux.ghes_region(),
+        }
+    }
+
     /// Puts it into memory and says how to start it. `cpus` are the values of MPIDR_EL1.
     pub(crate) fn place(&self, memory: &BootMemory<'_>, cpus: &[u64]) -> Result<BootRegisters, PlaceError> {
         match self {

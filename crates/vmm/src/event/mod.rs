@@ -9,6 +9,7 @@ use seawall_arm64::{Esr, Gpa};
 
 use crate::backend::QuarantineError;
 use crate::error::{InjectionError, VmError};
+use crate::ghes::Notification;
 use crate::options::{BackendKind, UnclaimedAccessPolicy};
 use crate::sea::{
     FailureAction, FailureSource, LedgerTotals, MemoryError, PageHit, PageState, PoisonedPage, Severity,
@@ -122,6 +123,8 @@ pub struct MemoryFailure {
     pub quarantine: Option<QuarantineReport>,
     /// Why they are not, where they should be.
     pub quarantine_error: Option<QuarantineError>,
+    /// How the guest was told of the page, where it was.
+    pub notified: Option<Notification>,
     /// How long the access ran again without an abort, where that is over.
     pub deferral: Option<DeferralReport>,
     /// The injection, where there was one.

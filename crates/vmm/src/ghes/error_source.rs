@@ -176,6 +176,11 @@ impl ErrorSource {
         self.read.contains(page).then_some(Some(true))
     }
 
+    /// Leaves out of the guest's time what has passed.
+    pub(super) fn resumed(&mut self) {
+        self.busy_since = None;
+    }
+
     /// Whether a record of it is not read yet.
     pub(super) fn has_unread(&self) -> bool {
         !self.unread.is_empty()

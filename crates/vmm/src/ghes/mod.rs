@@ -41,7 +41,7 @@ pub use by_exception::Telling;
 pub use by_interrupt::Progress;
 pub use error_source::SourceState;
 pub use memory::RegionMemory;
-pub use policy::{Consumption, NotificationStep, NotifyGuest, RETRIES, SourceStates, Tried, next_step};
+pub use policy::{Consumption, NotificationStep, RETRIES, SourceStates, Tried, next_step};
 pub use region::{REGION_SIZE, Source};
 pub use wait::{ACK_LIMIT, ACK_PAUSE, Waited, wait};
 
@@ -193,6 +193,12 @@ impl Ghes {
                 acked,
             })
         })
+    }
+
+    /// Leaves out of the guest's time what has passed: it did not run, and could read nothing.
+    pub fn resumed(&mut self) {
+        self.sea.resumed();
+        self.gsiv.resumed();
     }
 
     fn disable(&mut self, source: Source, error: VmError) {

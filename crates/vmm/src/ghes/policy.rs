@@ -10,15 +10,6 @@ use super::error_source::SourceState;
 /// again.
 pub const RETRIES: u32 = 100;
 
-/// Whether a guest is told which of its pages are lost.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NotifyGuest {
-    /// By error records, where it was booted with ACPI.
-    Ghes,
-    /// Not at all.
-    None,
-}
-
 /// An access that needs a lost page, as far as the order depends on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Consumption {
@@ -73,12 +64,11 @@ pub enum NotificationStep {
 #[must_use]
 pub const fn next_step(
     consumption: Consumption,
-    notify: NotifyGuest,
     sources: SourceStates,
     defer: Duration,
     tried: Tried,
 ) -> NotificationStep {
-    if matches!(notify, NotifyGuest::None) || !consumption.gpa_known {
+    if !consumption.gpa_known {
         return NotificationStep::AbortOnly;
     }
     let user = consumption.pstate.is_user();
@@ -122,7 +112,7 @@ mod tests {
     }
 
     fn step(consumption: Consumption, sources: SourceStates, tried: Tried) -> NotificationStep {
-        next_step(consumption, NotifyGuest::Ghes, sources, DEFER, tried)
+        next_step(consumption, sources, DEFER, tried)
     }
 
     #[test]
@@ -181,7 +171,6 @@ mod tests {
         }
         let never = next_step(
             access(EL1, AbortKind::Data),
-            NotifyGuest::Ghes,
             USABLE,
             Duration::ZERO,
             Tried::default(),
@@ -228,9 +217,9 @@ mod tests {
     }
 
     /// Every combination there is.
-    fn all() -> impl Iterator<Item = (Consumption, NotifyGuest, SourceStates, Duration, Tried)> {
+    fn all() -> impl Iterator<Item = (Consumption, SourceStates, Duration, Tried)> {
         let states = [SourceState::Usable, SourceState::Silent, SourceState::Disabled];
-        let numbers = 0..3 * 2 * 2 * 2 * 9 * 2 * 2 * 3;
+        let numbers = 0..3 * 2 * 2 * 9 * 2 * 2 * 3;
         numbers.map(move |number: usize| {
             let mut rest = number;
             let mut choice = |of: usize| {
@@ -243,7 +232,6 @@ mod tests {
                 kind: [AbortKind::Data, AbortKind::Instruction][choice(2)],
                 gpa_known: choice(2) == 0,
             };
-            let notify = [NotifyGuest::Ghes, NotifyGuest::None][choice(2)];
             let sources = SourceStates {
                 sea: states[choice(3)],
                 gsiv: states[choice(3)],
@@ -254,18 +242,18 @@ mod tests {
                 retries: [0, 99, 100][choice(3)],
                 time: Duration::ZERO,
             };
-            (consumption, notify, sources, defer, tried)
+            (consumption, sources, defer, tried)
         })
     }
 
     #[test]
     fn what_must_never_happen_does_not() {
         let mut steps = std::collections::HashMap::new();
-        for (consumption, notify, sources, defer, tried) in all() {
-            let step = next_step(consumption, notify, sources, defer, tried);
+        for (consumption, sources, defer, tried) in all() {
+            let step = next_step(consumption, sources, defer, tried);
             *steps.entry(format!("{step:?}")).or_insert(0) += 1;
             let tells = step != NotificationStep::AbortOnly;
-            assert!(!tells || (consumption.gpa_known && notify == NotifyGuest::Ghes));
+            assert!(!tells || consumption.gpa_known);
             if step == NotificationStep::TellSyncThenAbort {
                 // A record by exception for an abort at EL1 is never read, and blocks the source.
                 assert!(consumption.pstate.is_user() && sources.sea == SourceState::Usable);

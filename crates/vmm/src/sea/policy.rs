@@ -20,6 +20,8 @@ pub struct MemoryFailurePolicy {
     pub threshold: Option<Threshold>,
     /// How often the guest's kernel may get the same abort in a row (same page, same instruction) before the VM stops.
     pub same_fault_limit: u32,
+    /// Whether a guest that was booted with ACPI is told which of its pages are lost, so that it retires them.
+    pub notify_guest: bool,
     /// How long an access whose abort is deferred may run again before it gets the abort; 0 is never.
     pub defer: Duration,
 }

@@ -6,14 +6,16 @@
 use std::time::{Duration, Instant};
 
 use crate::event::{DeferralOutcome, DeferralReport, EventKind, MemoryFailure};
+use crate::ghes::{Notification, RETRIES};
 use crate::memory_layout::PAGE_SIZE;
 use crate::sea::{FailureAction, MemoryError, VerdictReason};
 use crate::vcpu::run_loop::RunContext;
 
 /// Between two tries.
 const PAUSE: Duration = Duration::from_millis(1);
-/// How often an access runs again at most.
-const RETRIES: u32 = 100;
+/// How long an access of a guest that was told does not run again before it counts as given up. The guest's handler of the
+/// interrupt that tells it, and what it prints, are somewhere else too.
+const SETTLED: Duration = Duration::from_millis(20);
 
 /// A failure whose access runs again.
 #[derive(Debug, Clone, PartialEq)]
@@ -22,6 +24,7 @@ pub(super) struct Deferral {
     seq: u64,
     failure: MemoryFailure,
     since: Instant,
+    last: Instant,
     retries: u32,
 }
 
@@ -31,6 +34,7 @@ impl Deferral {
             seq,
             failure,
             since,
+            last: since,
             retries: 0,
         }
     }
@@ -44,10 +48,20 @@ impl Deferral {
         place(&self.failure.error) == place(error)
     }
 
-    /// Whether the vCPU at this program counter has gone on.
-    pub(super) fn is_behind(&self, pc: u64) -> bool {
+    /// Whether the vCPU at this program counter has gone on. One that is told of the page is first interrupted for that.
+    pub(super) fn is_behind(&self, pc: u64, context: &RunContext) -> bool {
         let consumer = self.failure.error.consumer;
-        consumer.is_some_and(|consumer| consumer.pc.bits() != pc)
+        let elsewhere = consumer.is_some_and(|consumer| consumer.pc.bits() != pc);
+        elsewhere
+            && match self.notification(context) {
+                None => true,
+                Some(notification) => notification.acked.is_some() && self.last.elapsed() >= SETTLED,
+            }
+    }
+
+    fn notification(&self, context: &RunContext) -> Option<Notification> {
+        let (notifier, gpa) = context.notifier.as_ref().zip(self.failure.error.gpa)?;
+        notifier.notification(gpa)
     }
 
     /// Leaves out a time in which the vCPU did not run.
@@ -61,6 +75,7 @@ impl Deferral {
         if left {
             self.retries += 1;
             std::thread::sleep(PAUSE);
+            self.last = Instant::now();
         }
         left
     }
@@ -76,7 +91,11 @@ impl Deferral {
 
     /// Tells that the vCPU has gone on.
     pub(super) fn tell_retired(self, context: &RunContext) {
-        let failure = self.ended(DeferralOutcome::Retired);
+        let notified = self.notification(context);
+        let failure = MemoryFailure {
+            notified,
+            ..self.ended(DeferralOutcome::Retired)
+        };
         context.outbox.push(EventKind::MemoryFailure(Box::new(failure)));
     }
 

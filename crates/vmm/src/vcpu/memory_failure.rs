@@ -6,13 +6,14 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use seawall_arm64::{AbortKind, Esr, ExceptionClass, Gpa, Gva, Pstate};
+use seawall_arm64::{AbortKind, Esr, Gpa, Gva, Pstate};
 use seawall_kvm::{KvmError, MemoryErrorSignal, RegId, SeaExit, VcpuEntry};
 
 use crate::backend::VcpuBackend;
 use crate::containment::{Assessment, signalled};
 use crate::error::VmError;
 use crate::event::{DecidedBy, EventKind, Injection, InjectionMethod, MemoryFailure};
+use crate::ghes::Tried;
 use crate::memory_layout::PAGE_SIZE;
 use crate::sea::{
     self, AbortRequest, Access, BARE_DATA_ABORT, Consumer, Decision, ErrorReport, FailureAction, Fidelity,
@@ -23,6 +24,7 @@ use crate::vcpu::deferral::Deferral;
 use crate::vcpu::mailbox::Mailbox;
 use crate::vcpu::question::Asked;
 use crate::vcpu::run_loop::{Decisions, LastExit, ParkReason, RunContext, VcpuPosition};
+use crate::vcpu::telling::{OVER, Told, is_fetch, tell, tell_deferred};
 
 /// The aborts of one page at one instruction, injected in a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,17 +54,6 @@ const fn access(report: ErrorReport) -> Access {
             esr: BARE_DATA_ABORT,
             gva: None,
         },
-    }
-}
-
-/// Whether the processor says that an instruction could not be fetched.
-const fn is_fetch(report: ErrorReport) -> bool {
-    match report {
-        ErrorReport::Sea { esr, .. } => matches!(
-            esr.exception_class(),
-            ExceptionClass::InstructionAbortLowerEl | ExceptionClass::InstructionAbortSameEl
-        ),
-        _ => false,
     }
 }
 
@@ -137,7 +128,9 @@ impl VcpuPosition {
             let lost_again =
                 matches!(report, ErrorReport::Sea { .. }) && gpa.is_some_and(|gpa| context.is_replaced(gpa));
             match (deferral.is_of(&error) && !lost_again, sea::severity(&error)) {
-                (true, Severity::Recoverable) => return self.defer_again(index, deferral, vcpu, context),
+                (true, Severity::Recoverable) => {
+                    return self.defer_again(index, deferral, vcpu, context, mailbox);
+                }
                 // Without a quarantine the access consumes the error again, and this time nobody can contain it.
                 (true, Severity::Fatal) => worse = deferral.over().deferral,
                 (false, _) => deferral.tell_retired(context),
@@ -156,7 +149,15 @@ impl VcpuPosition {
         let mut must_park = false;
         let (reason, seq) = match context.questions_about(failure.source) {
             None => {
-                let reason = self.carry_out(index, &mut failure, None, vcpu, context);
+                let reason = self.carry_out(
+                    index,
+                    &mut failure,
+                    None,
+                    Tried::default(),
+                    vcpu,
+                    context,
+                    mailbox,
+                );
                 let told = EventKind::MemoryFailure(Box::new(failure.clone()));
                 // Held, so that whoever reads the event finds the failure among those that wait.
                 let mut pending = context.pending();
@@ -176,7 +177,15 @@ impl VcpuPosition {
                 };
                 let kind;
                 (kind, must_park) = asked.decide(&mut failure, vcpu, context, mailbox);
-                let reason = self.carry_out(index, &mut failure, kind, vcpu, context);
+                let reason = self.carry_out(
+                    index,
+                    &mut failure,
+                    kind,
+                    Tried::default(),
+                    vcpu,
+                    context,
+                    mailbox,
+                );
                 let told = EventKind::MemoryFailure(Box::new(failure.clone()));
                 if failure.waits() {
                     context.pending().insert(seq, failure.clone());
@@ -200,16 +209,32 @@ impl VcpuPosition {
     }
 
     /// Does what was decided, on this thread. `None`: the vCPU runs on.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "what was decided, what was tried, and what it is done with"
+    )]
     fn carry_out(
         &mut self,
         index: u32,
         failure: &mut MemoryFailure,
         kind: Option<AbortKind>,
+        tried: Tried,
         vcpu: &mut dyn VcpuBackend,
         context: &RunContext,
+        mailbox: &Mailbox,
     ) -> Option<ParkReason> {
         if failure.action == FailureAction::Defer && context.policy.defer.is_zero() {
             failure.action = FailureAction::Inject;
+        }
+        match failure.action {
+            // Who asked for one kind of abort gets that, and at once.
+            FailureAction::Inject => {
+                if tell(failure, tried, context, mailbox) == Told::RunAgain && kind.is_none() {
+                    failure.action = FailureAction::Defer;
+                }
+            }
+            FailureAction::Defer => tell_deferred(failure, context),
+            _ => {}
         }
         let injection = match failure.action {
             FailureAction::Inject => self.inject_for(&failure.error, kind, vcpu),
@@ -240,13 +265,14 @@ impl VcpuPosition {
         mut deferral: Deferral,
         vcpu: &mut dyn VcpuBackend,
         context: &RunContext,
+        mailbox: &Mailbox,
     ) -> Option<ParkReason> {
         if deferral.retry(context.policy.defer) {
             self.deferral = Some(deferral);
             return None;
         }
         let mut failure = deferral.over();
-        let reason = self.carry_out(index, &mut failure, None, vcpu, context);
+        let reason = self.carry_out(index, &mut failure, None, OVER, vcpu, context, mailbox);
         context.outbox.push(EventKind::MemoryFailure(Box::new(failure)));
         reason
     }
@@ -312,6 +338,7 @@ impl VcpuPosition {
         index: u32,
         vcpu: &mut dyn VcpuBackend,
         context: &RunContext,
+        mailbox: &Mailbox,
         decisions: &Decisions,
     ) -> Option<ParkReason> {
         let PendingFailure { seq, mut failure } = self.pending.take()?;
@@ -327,7 +354,15 @@ impl VcpuPosition {
         if decision.is_some() {
             failure.decided_by = DecidedBy::Decide;
         }
-        let reason = self.carry_out(index, &mut failure, kind, vcpu, context);
+        let reason = self.carry_out(
+            index,
+            &mut failure,
+            kind,
+            Tried::default(),
+            vcpu,
+            context,
+            mailbox,
+        );
         context.pending().remove(&seq);
         let told = context
             .outbox

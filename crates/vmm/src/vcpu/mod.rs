@@ -15,6 +15,7 @@ mod mailbox;
 mod memory_failure;
 mod question;
 mod run_loop;
+mod telling;
 mod thread;
 
 pub(crate) use guest_gate::{GuestGate, Stuck};

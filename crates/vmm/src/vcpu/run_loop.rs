@@ -12,6 +12,7 @@ use crate::devices::Bus;
 use crate::error::{UnhandledExit, VmError};
 use crate::event::{AccessKind, EventKind, MemoryFailure, Outbox, UnclaimedAccess};
 use crate::memory_layout::PAGE_SIZE;
+use crate::notifier::GuestNotifier;
 use crate::options::{BackendKind, UnclaimedAccessPolicy};
 use crate::sea::{
     self, Access, Decision, ErrorReport, FailureSource, Fidelity, Granule, Ledger, MemoryFailurePolicy,
@@ -39,6 +40,8 @@ pub(crate) struct RunContext {
     /// What a lost page takes with it where nobody says more: the host's page size.
     pub(crate) granule: Granule,
     pub(crate) outbox: Arc<Outbox>,
+    /// Tells the guest of its lost pages, where it can be told.
+    pub(crate) notifier: Option<GuestNotifier>,
     /// Who is asked about memory errors, if somebody is.
     pub(crate) questions: Option<Questions>,
     /// Where the vCPUs tell the control thread what happened to them.
@@ -159,7 +162,7 @@ impl VcpuPosition {
         mailbox: &Arc<Mailbox>,
         decisions: &Decisions,
     ) -> ParkReason {
-        if let Some(reason) = self.settle_pending(index, vcpu, context, decisions) {
+        if let Some(reason) = self.settle_pending(index, vcpu, context, mailbox, decisions) {
             return reason;
         }
         let mut faults = 0;
@@ -200,7 +203,7 @@ impl VcpuPosition {
     ) -> Result<(), KvmError> {
         if self.deferral.is_some() {
             let pc = vcpu.get_register(RegId::PC)?;
-            if let Some(deferral) = self.deferral.take_if(|deferral| deferral.is_behind(pc)) {
+            if let Some(deferral) = self.deferral.take_if(|deferral| deferral.is_behind(pc, context)) {
                 deferral.tell_retired(context);
             }
         }

@@ -9,6 +9,7 @@ use seawall_kvm::{SystemEventKind, VmFd};
 
 use crate::error::VmError;
 use crate::event::EventKind;
+use crate::notifier::GuestNotifier;
 use crate::sea::Decision;
 use crate::vcpu::{Decisions, ParkReason, VcpuCommand, VcpuThread};
 use crate::vm::Shared;
@@ -46,6 +47,8 @@ pub(super) struct Control {
     /// Per vCPU, whether it is in the guest or on its way to park.
     pub(super) running: Vec<bool>,
     pub(super) goal: Option<Goal>,
+    /// When to look whether the guest has read what it was told.
+    next_notification: Option<Instant>,
     exit: Option<VmExit>,
     pub(super) exit_replies: Vec<Reply<VmExit>>,
     pub(super) pause_replies: Vec<Reply<()>>,
@@ -69,6 +72,7 @@ impl Control {
             restart,
             fresh_pages: BTreeSet::new(),
             goal: None,
+            next_notification: None,
             exit: None,
             exit_replies: Vec::new(),
             pause_replies: Vec::new(),
@@ -80,9 +84,9 @@ impl Control {
     /// sent later is dropped, and thereby answered.
     pub(super) fn serve(mut self, inbox: &mpsc::Receiver<Message>) {
         while self.state() != VmState::Closed {
-            // The next kick has a time of its own: messages that keep coming must not put it off.
-            let message = match self.goal.as_ref().map(|goal| goal.next_kick) {
-                Some(next_kick) => match next_kick.checked_duration_since(Instant::now()) {
+            // What has its time must not be put off by messages that keep coming.
+            let message = match self.next_deadline() {
+                Some(deadline) => match deadline.checked_duration_since(Instant::now()) {
                     Some(left) => inbox.recv_timeout(left),
                     None => Err(mpsc::RecvTimeoutError::Timeout),
                 },
@@ -90,13 +94,45 @@ impl Control {
             };
             match message {
                 Ok(message) => self.handle(message),
-                Err(mpsc::RecvTimeoutError::Timeout) => self.kick_again(),
+                Err(mpsc::RecvTimeoutError::Timeout) => self.act_in_time(),
                 // Unreachable while vCPU threads hold senders; without them there is nothing left to do.
                 Err(mpsc::RecvTimeoutError::Disconnected) => break,
             }
             if !self.close_replies.is_empty() && self.is_parked_for_good() {
                 self.close(inbox);
             }
+        }
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        let next_kick = self.goal.as_ref().map(|goal| goal.next_kick);
+        next_kick.into_iter().chain(self.next_notification).min()
+    }
+
+    /// Does what has its time.
+    fn act_in_time(&mut self) {
+        let now = Instant::now();
+        if self.goal.as_ref().is_some_and(|goal| goal.next_kick <= now) {
+            self.kick_again();
+        }
+        if self.next_notification.is_some_and(|next| next <= now) {
+            self.look_after_notifications();
+        }
+    }
+
+    /// Looks whether the guest has read what it was told, and tells it what it could not be told before. A guest that does not run
+    /// reads nothing.
+    fn look_after_notifications(&mut self) {
+        self.next_notification = None;
+        let resources = match self.state() {
+            VmState::Running => self.resources(),
+            _ => None,
+        };
+        let notifier = resources
+            .as_ref()
+            .and_then(|(_, context)| context.notifier.as_ref());
+        if let Some(again) = notifier.and_then(GuestNotifier::advance) {
+            self.next_notification = Some(Instant::now() + again);
         }
     }
 
@@ -140,6 +176,7 @@ impl Control {
             Message::Lost { gpa, report } => drop(self.lost(gpa, report)),
             Message::ReportPoison { gpa, len, reply } => reply(self.report_poison(gpa, len)),
             Message::ReplacePage { gpa, reply } => reply(self.replace_page(gpa)),
+            Message::LookAfterNotifications => self.look_after_notifications(),
             Message::Vcpu {
                 vcpu,
                 operation,
@@ -197,6 +234,12 @@ impl Control {
         for (vcpu, running) in self.vcpus.iter().zip(&mut self.running) {
             *running = true;
             vcpu.mailbox.request_run(Arc::clone(decisions));
+        }
+        if let Some((_, context)) = self.resources()
+            && let Some(notifier) = &context.notifier
+        {
+            notifier.resumed();
+            self.look_after_notifications();
         }
     }
 

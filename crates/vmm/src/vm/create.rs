@@ -11,6 +11,7 @@ use crate::containment::signalled;
 use crate::devices::Bus;
 use crate::error::VmError;
 use crate::event::{Outbox, Wake};
+use crate::notifier::GuestNotifier;
 use crate::options::{OnReset, VmOptions};
 use crate::sea::Ledger;
 use crate::statistics::Statistics;
@@ -84,6 +85,15 @@ fn create(
         ledger: &ledger,
     };
     let registers = boot.place(&boot_memory, &cpus)?;
+    let ghes_region = boot.ghes_region().filter(|_| options.memory_failure.notify_guest);
+    let notifier = ghes_region.map(|region| {
+        GuestNotifier::new(
+            region,
+            Arc::clone(&memory),
+            machine.ghes_interrupt,
+            sender.clone(),
+        )
+    });
     drop(boot);
     let outbox = Arc::new(Outbox::new(wake));
     let context = Arc::new(RunContext {
@@ -96,6 +106,7 @@ fn create(
         quarantine: machine.quarantine,
         granule: machine.granule,
         outbox,
+        notifier,
         questions: ask.map(|ask| Questions::new(ask, options.decision_timeout)),
         control: sender.clone(),
         statistics: Arc::new(Statistics::new(machine.vcpus.len())),

@@ -12,8 +12,8 @@ use crate::error::VmError;
 use crate::event::EventKind;
 use crate::memory_layout::{self, RAM_BASE};
 use crate::sea::{
-    ErrorReport, FailureAction, FailureSource, MemoryError, PageState, PoisonedPage, SignalCode, Threshold,
-    ThresholdAction,
+    ErrorReport, FailureAction, FailureSource, MemoryError, PageHit, PageState, PoisonedPage, SignalCode,
+    Threshold, ThresholdAction,
 };
 use crate::vcpu::RunContext;
 use crate::vm::control::Control;
@@ -125,6 +125,10 @@ impl Control {
                 ..threshold
             });
         }
+        if let (Some(notifier), Some(PageHit { page, .. })) = (&context.notifier, failure.page) {
+            notifier.tell_by_interrupt((page.gpa, page.size), None);
+            failure.notified = notifier.notification(page.gpa);
+        }
         let (action, totals, refused) = (failure.action, failure.ledger, failure.quarantine_error.clone());
         context.outbox.push(EventKind::MemoryFailure(Box::new(failure)));
         context.tell_threshold(threshold, totals);
@@ -184,21 +188,25 @@ impl Control {
             .replace(page.gpa.bits().saturating_sub(RAM_BASE), page.size)
             .map_err(|source| quarantine(page.gpa, "replaced", source))?;
         change_state(&context, page.gpa, PageState::Replaced);
+        if let Some(notifier) = &context.notifier {
+            notifier.replaced(page.gpa, page.size);
+        }
         Ok(())
     }
+}
+
+/// The pages that are lost and not replaced.
+pub(super) fn lost(context: &RunContext) -> Vec<PoisonedPage> {
+    let ledger = context.ledger();
+    let lost = ledger.pages().filter(|page| page.state != PageState::Replaced);
+    lost.copied().collect()
 }
 
 /// Puts fresh memory in the place of every lost page. One that cannot be replaced stays lost. Says which were
 /// replaced.
 pub(super) fn replace_all(memory: &GuestMemory, context: &RunContext) -> Vec<Gpa> {
-    let lost: Vec<PoisonedPage> = context
-        .ledger()
-        .pages()
-        .filter(|page| page.state != PageState::Replaced)
-        .copied()
-        .collect();
     let mut replaced = Vec::new();
-    for page in lost {
+    for page in lost(context) {
         // What the hardware names need not be RAM.
         let offset = memory_layout::offset(memory.len() as u64, page.gpa.bits(), page.size);
         if offset.is_some_and(|offset| context.quarantine.replace(offset, page.size).is_ok()) {

@@ -39,6 +39,8 @@ pub(crate) enum Message {
         gpa: u64,
         reply: Reply<()>,
     },
+    /// The guest was told of a lost page, and has something to read.
+    LookAfterNotifications,
     /// Something to do on a vCPU that does not run.
     Vcpu {
         vcpu: u32,

@@ -119,6 +119,7 @@ impl Vm {
     ///         quarantine: true,
     ///         threshold: None,
     ///         same_fault_limit: 3,
+    ///         notify_guest: true,
     ///         defer: std::time::Duration::from_millis(200),
     ///     },
     ///     unclaimed_access: UnclaimedAccessPolicy::Abort,

@@ -93,6 +93,12 @@ impl Control {
             return Ok(Reset::Stopped);
         };
         drop(boot);
+        if let Some(notifier) = &context.notifier {
+            notifier.place();
+            for page in lost_page::lost(&context) {
+                notifier.tell_by_interrupt((page.gpa, page.size), None);
+            }
+        }
         context.bus.reset();
         if let Some(gic) = &restart.gic {
             gic.reset(&restart.cpus)?;

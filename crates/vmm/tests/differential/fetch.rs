@@ -120,6 +120,7 @@ impl Guest {
             quarantine: false,
             // It is the same page, again and again.
             same_fault_limit: u32::MAX,
+            notify_guest: false,
             ..policy
         };
         let machine = Machine::with(VmOptions {

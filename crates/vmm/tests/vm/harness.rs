@@ -47,6 +47,7 @@ pub(crate) const fn policy(
         quarantine: true,
         threshold: None,
         same_fault_limit: 3,
+        notify_guest: true,
         defer: Duration::from_millis(200),
     }
 }

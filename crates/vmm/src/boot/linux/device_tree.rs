@@ -1,11 +1,13 @@
 //! The device tree that tells the kernel what there is.
 //!
 //! Source: Devicetree Specification 0.4; the bindings below Documentation/devicetree/bindings of Linux 7.3: arm/cpus.yaml,
-//! arm/psci.yaml, interrupt-controller/arm,gic-v3.yaml, timer/arm,arch_timer.yaml, serial/8250.yaml.
+//! arm/psci.yaml, interrupt-controller/arm,gic-v3.yaml, timer/arm,arch_timer.yaml, serial/8250.yaml; drivers/firmware/efi/
+//! fdtparams.c of Linux 7.3, and of Debian's kernel.
 
 use vm_fdt::{Error, FdtWriter};
 
 use super::SEED;
+use crate::acpi::{AcpiTables, MEMORY_DESCRIPTOR_SIZE, MEMORY_DESCRIPTOR_VERSION};
 use crate::memory_layout::{
     GIC_DISTRIBUTOR_BASE, GIC_DISTRIBUTOR_SIZE, GIC_REDISTRIBUTOR_SIZE, MPIDR_AFFINITY, RAM_BASE,
     SERIAL_BASE, SERIAL_SIZE, SERIAL_SPI, TIMER_PPIS, gic_redistributors,
@@ -34,6 +36,8 @@ pub(super) struct DeviceTree<'a> {
     /// Where the initial RAM disk lies, and its size in bytes.
     pub(super) initrd: Option<(u64, u64)>,
     pub(super) seed: [u8; SEED],
+    /// What the guest finds of ACPI.
+    pub(super) acpi: Option<&'a AcpiTables>,
 }
 
 impl DeviceTree<'_> {
@@ -67,6 +71,15 @@ impl DeviceTree<'_> {
         if let Some((start, size)) = self.initrd {
             fdt.property_u64("linux,initrd-start", start)?;
             fdt.property_u64("linux,initrd-end", start + size)?;
+        }
+        if let Some(acpi) = self.acpi {
+            fdt.property_u64("linux,uefi-system-table", acpi.system_table)?;
+            fdt.property_u64("linux,uefi-mmap-start", acpi.memory_map.address)?;
+            fdt.property_u32("linux,uefi-mmap-size", acpi.memory_map.size)?;
+            fdt.property_u32("linux,uefi-mmap-desc-size", MEMORY_DESCRIPTOR_SIZE)?;
+            fdt.property_u32("linux,uefi-mmap-desc-ver", MEMORY_DESCRIPTOR_VERSION)?;
+            // Debian's kernel takes nothing of UEFI without it. 2 is off.
+            fdt.property_u32("linux,uefi-secure-boot", 2)?;
         }
         fdt.end_node(chosen)
     }

@@ -5,6 +5,7 @@
 //!              …
 //!              initial RAM disk, up to the device tree
 //!              device tree, in the last 2 MiB of RAM, or of the kernel's 32 GiB where there is more
+//!              ACPI tables and the GHES region, 1 MiB behind the device tree
 //! ```
 //!
 //! Source: Documentation/arch/arm64/booting.rst of Linux 7.3.
@@ -17,6 +18,7 @@ use std::io::Read;
 
 use seawall_kvm::RegId;
 
+use crate::acpi::{AcpiLayout, AcpiMachine};
 use crate::boot::file::BootFile;
 use crate::boot::{BootError, BootMemory, BootRegisters, PSTATE_AT_ENTRY, PlaceError};
 use crate::error::VmError;
@@ -26,9 +28,14 @@ use device_tree::DeviceTree;
 use image::KernelImage;
 
 /// The longest command line in bytes: COMMAND_LINE_SIZE of arm64 without its NUL (arch/arm64/include/uapi/asm/setup.h).
-pub(super) const COMMAND_LINE_LIMIT: usize = 2047;
-/// The room for the device tree: the most that the kernel maps, and its alignment.
-const DEVICE_TREE_SIZE: u64 = 2 << 20;
+const COMMAND_LINE_LIMIT: usize = 2047;
+/// The room for the device tree and what lies behind it, and its alignment: the most that the kernel maps of it.
+const DEVICE_TREE_ROOM: u64 = 2 << 20;
+/// The room for the device tree alone.
+const DEVICE_TREE_SIZE: u64 = 1 << 20;
+const _: () = assert!(DEVICE_TREE_SIZE + AcpiLayout::SIZE <= DEVICE_TREE_ROOM);
+/// What a kernel needs to take ACPI where there is a device tree too. What follows it on the command line may say otherwise.
+const ACPI_ON: &str = "acpi=on ";
 /// The window around the kernel that must hold its initial RAM disk.
 const WINDOW: u64 = 32 << 30;
 const PAGE: u64 = 4096;
@@ -43,6 +50,7 @@ pub(crate) struct LinuxSource {
     kernel: BootFile,
     initrd: Option<BootFile>,
     command_line: String,
+    acpi: bool,
 }
 
 /// A kernel that was read and has its place.
@@ -52,6 +60,7 @@ pub(crate) struct PreparedLinux<'a> {
     initrd: Option<Vec<u8>>,
     command_line: &'a str,
     layout: Layout,
+    acpi: Option<AcpiLayout>,
     memory: u64,
 }
 
@@ -66,8 +75,11 @@ struct Layout {
 impl LinuxSource {
     pub(super) fn open(boot: &LinuxBoot) -> Result<Self, BootError> {
         let command_line = boot.cmdline.as_deref().unwrap_or(DEFAULT_COMMAND_LINE);
-        if command_line.len() > COMMAND_LINE_LIMIT {
+        let prefix = if boot.acpi { ACPI_ON } else { "" };
+        let limit = COMMAND_LINE_LIMIT - prefix.len();
+        if command_line.len() > limit {
             return Err(BootError::CommandLineTooLong {
+                limit,
                 received: command_line.len(),
             });
         }
@@ -80,7 +92,8 @@ impl LinuxSource {
             initrd: initrd
                 .map(|path| BootFile::open(path, "boot.initrd"))
                 .transpose()?,
-            command_line: command_line.to_owned(),
+            command_line: format!("{prefix}{command_line}"),
+            acpi: boot.acpi,
         })
     }
 
@@ -100,6 +113,9 @@ impl LinuxSource {
             initrd,
             command_line: &self.command_line,
             layout,
+            acpi: self
+                .acpi
+                .then(|| AcpiLayout::at(layout.device_tree + DEVICE_TREE_SIZE)),
             memory,
         })
     }
@@ -111,10 +127,10 @@ impl Layout {
         let kernel_end = text_offset.saturating_add(kernel).saturating_add(PAGE - 1) / PAGE * PAGE;
         let too_small = BootError::MemoryTooSmall {
             // The header may say anything, so that this need not be a size that there is.
-            expected: (kernel_end / DEVICE_TREE_SIZE + 2).saturating_mul(DEVICE_TREE_SIZE),
+            expected: (kernel_end / DEVICE_TREE_ROOM + 2).saturating_mul(DEVICE_TREE_ROOM),
             received: memory,
         };
-        let device_tree = (size / DEVICE_TREE_SIZE * DEVICE_TREE_SIZE).checked_sub(DEVICE_TREE_SIZE);
+        let device_tree = (size / DEVICE_TREE_ROOM * DEVICE_TREE_ROOM).checked_sub(DEVICE_TREE_ROOM);
         let Some(room) = device_tree.and_then(|device_tree| device_tree.checked_sub(kernel_end)) else {
             return Err(too_small);
         };
@@ -134,9 +150,29 @@ impl Layout {
 }
 
 impl PreparedLinux<'_> {
+    /// Where the GHES region is, if the guest can be told of lost pages.
+    pub(super) fn ghes_region(&self) -> Option<u64> {
+        self.acpi.map(|layout| layout.ghes)
+    }
+
     /// Puts everything into memory. `cpus` are the values of MPIDR_EL1.
     pub(super) fn place(&self, memory: &BootMemory<'_>, cpus: &[u64]) -> Result<BootRegisters, PlaceError> {
         let layout = self.layout;
+        let acpi = match self.acpi {
+            None => None,
+            Some(layout) => {
+                let machine = AcpiMachine {
+                    memory: self.memory,
+                    cpus,
+                    layout,
+                };
+                let tables = machine.build().map_err(|error| VmError::Bug {
+                    message: format!("the ACPI tables cannot be written: {error}"),
+                })?;
+                memory.write(layout.tables, &tables.bytes)?;
+                Some(tables)
+            }
+        };
         let device_tree = DeviceTree {
             memory: self.memory,
             cpus,
@@ -146,6 +182,7 @@ impl PreparedLinux<'_> {
                 .as_ref()
                 .map(|bytes| (layout.initrd, bytes.len() as u64)),
             seed: seed()?,
+            acpi: acpi.as_ref(),
         };
         let device_tree = device_tree.build().map_err(|error| VmError::Bug {
             message: format!("the device tree cannot be written: {error}"),

@@ -9,6 +9,7 @@ const INJECT: MemoryFailurePolicy = MemoryFailurePolicy {
     quarantine: true,
     threshold: None,
     same_fault_limit: 3,
+    notify_guest: true,
     defer: Duration::ZERO,
 };
 const FIRST: History = History {
