@@ -17,13 +17,16 @@ This page is written by \`npm run blast-radius -- --all\`, and all that it says 
 1. The guest boots. A **bystander** counts. A **victim** has a page, says where it lies in guest memory, and waits.
 2. The page goes bad: the injector makes KVM see a synchronous external abort at the next access. With Seawall the rule
    serves one access, because afterwards the page is in quarantine and the bad memory out of reach; with KVM alone the
-   memory stays bad for every access. KVM alone is the same monitor with \`capabilities: { armSeaToUser: false }\`.
+   memory stays bad for every access. **KVM alone** is the same monitor with \`capabilities: { armSeaToUser: false }\`, **guest not
+   told** is \`memoryFailure: { notifyGuest: 'none' }\`, and **in advance** the owner says that the page is lost
+   (\`vm.reportPoison()\`) before anybody uses it.
 3. The victim uses the page: **load** is a load in user mode, **fetch** runs code in the page, **write** passes the page to
    \`write(2)\`, so that the guest's kernel reads it.
 4. Who is still there is asked: the victim's parent, the bystander, the guest's first process.
 5. The guest works: ${WORK.forks} programs are started, then ${WORK.passes} processes write to all free memory but 16 MiB.
    Should the process that starts them be lost, another does it all again. The page of a dead process goes back to the
-   guest's allocator, which gives it away again.
+   guest's allocator, which gives it away again unless the guest's kernel was told and has **retired** it
+   (\`HardwareCorrupted\` of \`/proc/meminfo\`).
 6. The same is asked again.
 
 A process _hangs_ where it was in an uninterruptible sleep twice, ten seconds apart, and \`-\` is where there was no guest

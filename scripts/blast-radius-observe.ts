@@ -32,6 +32,8 @@ export async function observe(row: Row, { halves = 2 }: { halves?: 1 | 2 } = {})
     memory: GUEST_MEMORY_MIB * 2 ** 20,
     vcpus: VCPUS,
     capabilities: { armSeaToUser: row.armSeaToUser },
+    // An emulated guest needs longer to read a record and to say so on its console.
+    memoryFailure: { notifyGuest: row.notifyGuest, deferMs: 20_000 },
   })
   let isTooLate = false
   const limit = setTimeout(() => {
@@ -82,9 +84,14 @@ async function use(
   const waiting = await guest.hear(said('victim', { state: 'ready' }), LIMIT.answer)
   const { fields } = need(waiting, 'a victim that waits', guest)
   const [gva, gpa] = [BigInt(fields['gva'] ?? 0), BigInt(fields['gpa'] ?? 0)]
-  writeSync(injector, `arm id=1 tgid=${process.pid} ${rule(row, gpa)}\n`)
-  await zap(gpa)
   const from = guest.console.length
+  if (row.inAdvance) {
+    await guest.vm.reportPoison(gpa, 1)
+    await becomeRetired(guest, row)
+  } else {
+    writeSync(injector, `arm id=1 tgid=${process.pid} ${rule(row, gpa)}\n`)
+    await zap(gpa)
+  }
   guest.send('go')
   const end = await guest.hear(said('ended', { program: 'victim' }), LIMIT.use)
   const signal = await guest.hear(said('signal', { program: 'victim' }), 0)
@@ -118,10 +125,25 @@ function rule({ armSeaToUser }: Row, gpa: bigint): string {
   return `${range} fsc=0x10 set=0 fnv=0 ea=1 count=${armSeaToUser ? 1 : 0}`
 }
 
+/** Waits until the guest's kernel has retired memory. */
+async function becomeRetired(guest: LinuxGuest, { id }: Row): Promise<void> {
+  const deadline = performance.now() + LIMIT.answer
+  while (((await retiredKib(guest)) ?? 0) === 0) {
+    if (performance.now() > deadline) throw new Error(complaint(`row ${id} to retire the page`, guest))
+  }
+}
+
 async function look(guest: LinuxGuest): Promise<Half> {
   guest.send('ping')
   const answers = (await guest.hear(said('pong'), LIMIT.answer)) !== null
-  return { answers, bystander: answers ? await watchBystander(guest) : null }
+  if (!answers) return { answers, bystander: null, retiredKib: null }
+  return { answers, bystander: await watchBystander(guest), retiredKib: await retiredKib(guest) }
+}
+
+async function retiredKib(guest: LinuxGuest): Promise<number | null> {
+  guest.send('memory')
+  const answer = await guest.hear(said('memory'), LIMIT.answer)
+  return answer === null ? null : Number(answer.fields['corrupted_kib'])
 }
 
 async function watchBystander(guest: LinuxGuest): Promise<Half['bystander']> {

@@ -15,11 +15,11 @@ export function renderTables(rows: readonly RowRecording[]): string {
     'When the page is lost',
     '',
     ...table(
-      ['', 'Victim', 'Bystander', 'Guest'],
+      ['', 'Victim', 'Bystander', 'Retired', 'Guest'],
       rows.map((row) =>
         'error' in row
-          ? [title(row.id), 'not observed', '', '']
-          : [title(row.id), victim(row), bystander(row.first), guest(row, row.first)],
+          ? [title(row.id), 'not observed', '', '', '']
+          : [title(row.id), victim(row), bystander(row.first), retired(row.first), guest(row, row.first)],
       ),
     ),
     '',
@@ -51,7 +51,7 @@ export function renderRow(row: RowRecording): string {
 
 function title(id: string): string {
   const row = ROWS.find((one) => one.id === id)
-  return row === undefined ? id : `${row.armSeaToUser ? 'Seawall' : 'KVM alone'}, ${row.use}`
+  return row === undefined ? id : `${row.who}, ${row.use}`
 }
 
 /** How the victim came off. */
@@ -79,6 +79,11 @@ function signalName(number: number): string {
 export function bystander({ bystander: counts }: Half): string {
   if (counts === null) return NOTHING
   return counts.after > counts.before ? 'counts on' : `stands at ${counts.after}`
+}
+
+/** How much memory the guest's kernel has given up. */
+export function retired({ retiredKib }: Half): string {
+  return retiredKib === null ? NOTHING : `${retiredKib} KiB`
 }
 
 /** Whether the guest lives. */

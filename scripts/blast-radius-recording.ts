@@ -4,23 +4,33 @@ import type { Fields } from './linux-guest.ts'
 /** One run of the experiment: how the victim uses the page it loses, and who takes the error. */
 export interface Row {
   readonly id: string
+  /** Who takes the error, as the tables say it. */
+  readonly who: string
   readonly use: 'load' | 'fetch' | 'write'
   /** Whether Seawall asks the kernel for the exit (`capabilities.armSeaToUser`). */
   readonly armSeaToUser: boolean
+  /** Whether the guest is told which page is lost (`memoryFailure.notifyGuest`). */
+  readonly notifyGuest: 'ghes' | 'none'
+  /** Whether the monitor's owner knows of the page first (`vm.reportPoison`), and nothing is consumed. */
+  readonly inAdvance: boolean
 }
 
+const SEAWALL = { armSeaToUser: true, notifyGuest: 'ghes', inAdvance: false } as const
+const CASES = {
+  seawall: { who: 'Seawall', ...SEAWALL },
+  advance: { who: 'Seawall, in advance', ...SEAWALL, inAdvance: true },
+  untold: { who: 'Seawall, guest not told', ...SEAWALL, notifyGuest: 'none' },
+  kvm: { who: 'KVM alone', ...SEAWALL, armSeaToUser: false },
+} as const
+
 /** The whole matrix. */
-export const ROWS: readonly Row[] = [true, false].flatMap((armSeaToUser) =>
-  (['load', 'fetch', 'write'] as const).map((use) => ({
-    id: `${armSeaToUser ? 'seawall' : 'kvm'}-${use}`,
-    use,
-    armSeaToUser,
-  })),
+export const ROWS: readonly Row[] = Object.entries(CASES).flatMap(([name, one]) =>
+  (['load', 'fetch', 'write'] as const).map((use) => ({ id: `${name}-${use}`, use, ...one })),
 )
 
-/** One row of each class: an application consumes the error, the guest's kernel does, nobody takes the exit. */
+/** One row of each class: an application consumes the error, the guest's kernel does, the guest is not told, nobody takes the exit. */
 export const CLASSES: readonly Row[] = ROWS.filter(({ id }) =>
-  ['seawall-load', 'seawall-write', 'kvm-load'].includes(id),
+  ['seawall-load', 'seawall-write', 'untold-load', 'kvm-load'].includes(id),
 )
 
 /** The guest: enough memory to boot in, and no more, because emulated memory is slow. */
@@ -73,6 +83,8 @@ export interface Half {
   readonly answers: boolean
   /** Two counts of the bystander, the second taken until it had counted on, or for a while. */
   readonly bystander: { readonly before: number; readonly after: number } | null
+  /** How much memory the guest's kernel has retired, in KiB: HardwareCorrupted of /proc/meminfo. */
+  readonly retiredKib: number | null
 }
 
 /** What became of the fixed amount of work. */

@@ -1,5 +1,5 @@
-import { bystander, guest, victim } from './blast-radius-page.ts'
-import type { ObservedRow } from './blast-radius-recording.ts'
+import { bystander, consumers, guest, processes, retired, victim } from './blast-radius-page.ts'
+import { type ObservedRow, WORK } from './blast-radius-recording.ts'
 import { type Check, check } from './demo-checks.ts'
 import { hex } from './demo-recording.ts'
 import { complaints } from './guest-complaints.ts'
@@ -19,7 +19,7 @@ export function checkKvmAlone(row: ObservedRow): Check[] {
   ]
 }
 
-/** What must have happened with Seawall when the page was lost. Of what follows nothing is certain. */
+/** What must have happened with Seawall: when the page was lost, and when the guest then worked on. */
 export function checkSeawall(row: ObservedRow): Check[] {
   const { gva, gpa, signal } = row.victim
   const [event, ...others] = row.failures.filter(({ half }) => half === 1)
@@ -41,10 +41,20 @@ export function checkSeawall(row: ObservedRow): Check[] {
     check('the page is in quarantine', 'userfaultfd', event?.quarantine?.method),
     check(
       'the victim',
-      `SIGBUS, BUS_OBJERR at ${hex(gva)}`,
+      `SIGBUS, BUS_MCEERR_AR at ${hex(gva)}`,
       `${victim(row)}${signal === null ? '' : ` at ${hex(signal.address)}`}`,
     ),
     check('the bystander', 'counts on', bystander(row.first)),
+    check("the guest's kernel has retired", '4 KiB', retired(row.first)),
     check('the guest', 'answers', guest(row, row.first)),
+    check(
+      'the guest works on with all its memory',
+      `memory errors: none, ${WORK.forks + WORK.passes} of ${WORK.forks + WORK.passes} ended well`,
+      row.second && `${further(row)}, ${processes(row.second)}`,
+    ),
   ]
+}
+
+function further({ failures }: ObservedRow): string {
+  return `memory errors: ${consumers(failures.filter(({ half }) => half === 2))}`
 }

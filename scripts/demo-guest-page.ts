@@ -1,8 +1,8 @@
-import { bystander, complaint, consumers, guest, processes, victim } from './blast-radius-page.ts'
+import { bystander, complaint, guest, victim } from './blast-radius-page.ts'
 import { GUEST_MEMORY_MIB, type ObservedRow, VCPUS } from './blast-radius-recording.ts'
 import type { Check } from './demo-checks.ts'
 import { hex } from './demo-recording.ts'
-import { entry, INDENT, joined, marks, wrapped } from './demo-text.ts'
+import { entry, joined, marks, wrapped } from './demo-text.ts'
 import { complaints } from './guest-complaints.ts'
 
 /** One run of the guest, and whether it is what had to be seen. */
@@ -52,12 +52,12 @@ export function renderGuestPage(
     ...page(seawall.row),
     ...exit(seawall.row),
     ...entry('Victim', victim(seawall.row)),
+    ...entry('Told', told(seawall.row)),
+    ...entry('Kernel', kernel(seawall.row)),
     ...entry('Bystander', counts(seawall.row)),
     ...entry('Guest', guest(seawall.row, seawall.row.first)),
     '',
     ...marks(seawall.checks),
-    '',
-    ...afterwards(seawall.row),
     '',
     ...(failed.length === 0
       ? [
@@ -85,6 +85,12 @@ function exit({ failures: [event] }: ObservedRow): string[] {
   ]
 }
 
+function told({ failures: [event] }: ObservedRow): string {
+  return event?.notified == null
+    ? 'nothing'
+    : `by ACPI error source ${event.notified.source}, before the abort`
+}
+
 function counts({ first }: ObservedRow): string {
   if (first.bystander === null) return 'silent'
   return `${bystander(first)}: ${first.bystander.before}, then ${first.bystander.after}`
@@ -92,21 +98,4 @@ function counts({ first }: ObservedRow): string {
 
 function kernel({ kernelLog }: ObservedRow): string {
   return complaints(kernelLog).map(complaint).join('; ') || 'nothing'
-}
-
-/** What came of it when the guest worked on: seen, and not checked. */
-function afterwards(row: ObservedRow): string[] {
-  const { second, failures } = row
-  if (second === null) return entry('Then', 'there was no guest any more')
-  return [
-    ...entry(
-      'Then',
-      'the guest starts programs and uses all its memory, the lost page with it (not checked)',
-    ),
-    ...wrapped(INDENT, `further memory errors: ${consumers(failures.filter(({ half }) => half === 2))}`),
-    ...wrapped(INDENT, `its kernel said: ${kernel(row)}`),
-    ...wrapped(INDENT, `processes: ${processes(second)}`),
-    ...wrapped(INDENT, `bystander: ${bystander(second)}; guest: ${guest(row, second)}`),
-    ...wrapped(INDENT, 'Seawall does not tell the guest which page is lost: see docs/blast-radius.md'),
-  ]
 }

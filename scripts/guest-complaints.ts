@@ -14,7 +14,7 @@ const BEGINNINGS = [
   /^(Unable to handle .*)/,
   /^(Kernel panic - not syncing: .*)/,
   /^(Memory failure: .*)/,
-  /^(.*\[Hardware Error\].*)/,
+  /\[Hardware Error\]: (Hardware error from APEI.*)/,
 ]
 
 /** The complaints in a kernel's log, in order. */

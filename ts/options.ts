@@ -125,7 +125,7 @@ export interface MemoryFailurePolicy {
   notifyGuest?: 'ghes' | 'none'
   /**
    * How long an access may run again before it gets its abort, by the decision `defer` or because the guest's kernel was told
-   * of the page, in milliseconds, 0 to 600000, and at most 100 tries of a millisecond. 0: it gets the abort at once. Default 200.
+   * of the page, in milliseconds, 0 to 600000: in at most 100 tries, a millisecond apart at least. 0: it gets the abort at once. Default 200.
    */
   deferMs?: number
   /**

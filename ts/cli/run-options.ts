@@ -8,7 +8,9 @@ export const RUN_OPTIONS = {
   kernel: { value: 'file', help: 'Linux to boot: an arm64 Image, plain or gzip' },
   initrd: { value: 'file', help: "the kernel's initial RAM disk" },
   cmdline: { value: 'text', help: "the kernel's command line (console=ttyS0 panic=-1)" },
-  'no-acpi': { help: 'describe the machine by a device tree alone; the guest is then not told of lost pages' },
+  'no-acpi': {
+    help: 'describe the machine by a device tree alone; the guest is then not told of lost pages',
+  },
   flat: { value: 'file', help: 'a flat arm64 binary instead of a kernel, loaded and entered at 0x80000000' },
   memory: { value: 'size', short: 'm', help: 'guest RAM: 512M, 2G, or a number of bytes (512M)' },
   vcpus: { value: 'number', help: 'vCPUs, 1 to 512 (1)' },

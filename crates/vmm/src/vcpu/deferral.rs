@@ -1,6 +1,6 @@
 //! An access that runs again without an abort, so that the guest has time to do without the page.
 //!
-//! Each retry finds the page out of reach again, consumes nothing and costs a millisecond. It ends when the vCPU does
+//! Each retry finds the page out of reach again and consumes nothing. It ends when the vCPU does
 //! something else, or with the abort when the time is over.
 
 use std::time::{Duration, Instant};
@@ -9,9 +9,10 @@ use crate::event::{DeferralOutcome, DeferralReport, EventKind, MemoryFailure};
 use crate::ghes::{Notification, RETRIES};
 use crate::memory_layout::PAGE_SIZE;
 use crate::sea::{FailureAction, MemoryError, VerdictReason};
+use crate::vcpu::mailbox::Mailbox;
 use crate::vcpu::run_loop::RunContext;
 
-/// Between two tries.
+/// Between two tries at least.
 const PAUSE: Duration = Duration::from_millis(1);
 /// How long an access of a guest that was told does not run again before it counts as given up. The guest's handler of the
 /// interrupt that tells it, and what it prints, are somewhere else too.
@@ -69,12 +70,19 @@ impl Deferral {
         self.since += paused;
     }
 
-    /// Waits for a moment, if there is time left for another try. A request to park is seen at the next run.
-    pub(super) fn retry(&mut self, limit: Duration) -> bool {
+    /// Waits for a moment, if there is time left for another try: the tries are spread over the time. A request to park ends the
+    /// wait.
+    pub(super) fn retry(&mut self, limit: Duration, mailbox: &Mailbox) -> bool {
         let left = self.retries < RETRIES && self.since.elapsed() < limit;
         if left {
             self.retries += 1;
-            std::thread::sleep(PAUSE);
+            let next = Instant::now() + PAUSE.max(limit / RETRIES);
+            loop {
+                std::thread::sleep(PAUSE);
+                if Instant::now() >= next || mailbox.park_requested() {
+                    break;
+                }
+            }
             self.last = Instant::now();
         }
         left

@@ -267,7 +267,7 @@ impl VcpuPosition {
         context: &RunContext,
         mailbox: &Mailbox,
     ) -> Option<ParkReason> {
-        if deferral.retry(context.policy.defer) {
+        if deferral.retry(context.policy.defer, mailbox) {
             self.deferral = Some(deferral);
             return None;
         }
