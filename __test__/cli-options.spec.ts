@@ -23,7 +23,7 @@ test('what is left out has a default, or is left to the VM', (t) => {
 })
 
 test('every option reaches the VM, or the tool', (t) => {
-  const boot = ['--kernel', 'Image', '--initrd=initrd.img', '--cmdline', 'console=ttyS0 quiet']
+  const boot = ['--kernel', 'Image', '--initrd=initrd.img', '--cmdline', 'console=ttyS0 quiet', '--no-acpi']
   const vm = ['-m', '2G', '--vcpus', '4', '--hugetlb', '1G', '--name', 'one', '--on-reset', 'restart']
   const policy = ['--policy', 'pause', '--threshold', '4:report']
   const tool = ['--events', 'events.ndjson', '--no-console', '-q', '--json']
@@ -39,6 +39,7 @@ test('every option reaches the VM, or the tool', (t) => {
         kernel: 'Image',
         initrd: 'initrd.img',
         cmdline: 'console=ttyS0 quiet',
+        acpi: false,
       },
       memoryFailure: { recoverable: 'pause', threshold: { distinctPages: 4, action: 'report' } },
     },
@@ -114,7 +115,7 @@ for (const [option, expected, values] of [
   }
 }
 
-for (const option of ['--initrd=y', '--cmdline=y']) {
+for (const option of ['--initrd=y', '--cmdline=y', '--no-acpi']) {
   test(`${option} is not for a flat binary`, (t) => {
     const [name] = option.split('=')
     const message = `Expected --kernel for ${name} but received "--flat"`

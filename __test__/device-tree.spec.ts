@@ -78,7 +78,7 @@ for (const [vcpus, memory] of [
 
     const text = source.toString()
     t.is(property(text, 'memory@80000000', 'reg'), cells(...pair(RAM), ...pair(memory)))
-    t.is(property(text, 'chosen', 'bootargs'), '"a \\"b\\" c"')
+    t.is(property(text, 'chosen', 'bootargs'), '"acpi=on a \\"b\\" c"')
     const numbers = [...text.matchAll(/\tcpu@([0-9a-f]+) \{/g)].map(([, unit]) =>
       Number.parseInt(unit ?? '', 16),
     )
@@ -110,9 +110,30 @@ withDtc('the device tree says where the initial RAM disk lies', async (t) => {
   const start = RAM + BigInt(14 * MIB - 4096)
   t.is(text('linux,initrd-start'), cells(...pair(start)))
   t.is(text('linux,initrd-end'), cells(...pair(start + 19n)))
-  t.is(text('bootargs'), '"console=ttyS0 panic=-1"')
+  t.is(text('bootargs'), '"acpi=on console=ttyS0 panic=-1"')
   const without = convert(t, 'dtb', 'dts', await deviceTreeOf({})).toString()
   t.is(property(without, 'chosen', 'linux,initrd-start'), undefined)
+})
+
+withDtc('the device tree says where the ACPI tables are, where there are any', async (t) => {
+  const names = ['system-table', 'mmap-start', 'mmap-size', 'mmap-desc-size', 'mmap-desc-ver', 'secure-boot']
+  const chosen = async (acpi: boolean) => {
+    const blob = await deviceTreeOf({ boot: { type: 'linux', kernel, acpi } })
+    const source = convert(t, 'dtb', 'dts', blob).toString()
+    const uefi = names.map((name) => property(source, 'chosen', `linux,uefi-${name}`))
+    return { uefi, commandLine: property(source, 'chosen', 'bootargs') }
+  }
+  const { uefi, commandLine } = await chosen(true)
+  t.is(commandLine, '"acpi=on console=ttyS0 panic=-1"')
+  const [systemTable, memoryMap, size, ...rest] = uefi
+  // A MiB behind the device tree, which lies in the last two.
+  for (const place of [systemTable, memoryMap]) t.regex(place ?? '', /^<0x00 0x80f0[0-9a-f]{4}>$/)
+  t.regex(size ?? '', /^<0x[0-9a-f]+>$/)
+  t.deepEqual(rest, [cells(40), cells(1), cells(2)])
+  t.deepEqual(await chosen(false), {
+    uefi: names.map(() => undefined),
+    commandLine: '"console=ttyS0 panic=-1"',
+  })
 })
 
 withDtc('every boot has a random seed of its own', async (t) => {

@@ -174,9 +174,21 @@ const wrong: [
   ],
   [
     'a command line that is too long',
-    { kernel, cmdline: 'x'.repeat(2048) },
+    { kernel, cmdline: 'x'.repeat(2040) },
+    'ERR_INVALID_OPTION',
+    'Expected at most 2039 bytes for boot.cmdline but received 2040',
+  ],
+  [
+    'a command line that is too long without ACPI',
+    { kernel, cmdline: 'x'.repeat(2048), acpi: false },
     'ERR_INVALID_OPTION',
     'Expected at most 2047 bytes for boot.cmdline but received 2048',
+  ],
+  [
+    'a word for whether there is ACPI',
+    { kernel, acpi: 'off' as unknown as boolean },
+    'ERR_INVALID_OPTION',
+    /for boot.acpi but received "off"$/,
   ],
   [
     'a command line with a NUL',
@@ -189,7 +201,7 @@ const wrong: [
     'a flat image with a kernel',
     { kernel, image: 'flat.bin' } as Omit<LinuxBoot, 'type'>,
     'ERR_INVALID_OPTION',
-    'Expected only type, kernel, initrd, cmdline for the properties of boot but received "image"',
+    'Expected only type, kernel, initrd, cmdline, acpi for the properties of boot but received "image"',
   ],
 ]
 

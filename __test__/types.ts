@@ -318,6 +318,7 @@ const options = {
     quarantine: true,
     threshold: { distinctPages: 4, action: 'report' },
     sameFaultLimit: 3,
+    notifyGuest: 'none',
     deferMs: 200,
     decide: async () => ({ action: 'inject' }),
     decisionTimeoutMs: 100,
