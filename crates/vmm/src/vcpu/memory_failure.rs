@@ -229,7 +229,8 @@ impl VcpuPosition {
         match failure.action {
             // Who asked for one kind of abort gets that, and at once.
             FailureAction::Inject => {
-                if tell(failure, tried, context, mailbox) == Told::RunAgain && kind.is_none() {
+                let told = tell(failure, tried, context, mailbox);
+                if kind.is_none() && told == Told::RunAgain {
                     failure.action = FailureAction::Defer;
                 }
             }
