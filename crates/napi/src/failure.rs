@@ -150,6 +150,7 @@ pub(crate) const fn state(state: PageState) -> &'static str {
     match state {
         PageState::Poisoned => "poisoned",
         PageState::Quarantined => "quarantined",
+        PageState::GuestRetired => "guest-retired",
         PageState::HostOffline => "host-offlined",
         PageState::Replaced => "replaced",
     }

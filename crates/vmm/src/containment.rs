@@ -37,8 +37,8 @@ impl RunContext {
             Some(Err(error)) => (None, Some(error)),
         };
         let page = hit.map(|hit| match quarantine {
-            Some(_) => hit.in_state(PageState::Quarantined),
-            None => hit,
+            Some(_) if !hit.page.state.is_out_of_reach() => hit.in_state(PageState::Quarantined),
+            _ => hit,
         });
         let history = History {
             distinct_pages: totals.distinct_pages,
@@ -77,7 +77,7 @@ impl RunContext {
             .gpa
             .and_then(|gpa| ledger.around(gpa))
             .map(|page| page.state);
-        let out_of_reach = out_of_reach || known == Some(PageState::Quarantined);
+        let out_of_reach = out_of_reach || known.is_some_and(PageState::is_out_of_reach);
         let (source, granule) = match error.report {
             ErrorReport::Sea { .. } => (FailureSource::Sea, self.granule),
             ErrorReport::Hole { .. } => (FailureSource::QuarantinedPage, Granule::PAGE),
@@ -113,7 +113,7 @@ impl RunContext {
         }
         let offset = page.gpa.bits().checked_sub(RAM_BASE)?;
         let by_the_host = matches!(source, FailureSource::SigbusAr | FailureSource::SigbusAo)
-            || page.state == PageState::Quarantined;
+            || page.state.is_out_of_reach();
         let method = match self.quarantine.method(offset) {
             Some(method) => method,
             None if by_the_host => QuarantineMethod::Hwpoison,
@@ -124,7 +124,7 @@ impl RunContext {
             },
         };
         // Of a page that was in quarantine already nothing changes: it may have been replaced meanwhile.
-        if page.state != PageState::Quarantined {
+        if !page.state.is_out_of_reach() {
             self.ledger().set_state(page.gpa, PageState::Quarantined);
         }
         Some(Ok(QuarantineReport {

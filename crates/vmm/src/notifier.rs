@@ -90,6 +90,16 @@ impl GuestNotifier {
         again
     }
 
+    /// Whether the guest has read a record, as of the last look; each is said once.
+    pub(crate) fn take_has_read(&self) -> bool {
+        self.ghes().take_has_read()
+    }
+
+    /// Whether the guest has read of all of this memory that it is lost.
+    pub(crate) fn is_read(&self, gpa: Gpa, len: u64) -> bool {
+        self.ghes().is_read(gpa, len)
+    }
+
     /// Leaves out of the guest's time what has passed: it did not run.
     pub(crate) fn resumed(&self) {
         self.ghes().resumed();
@@ -121,7 +131,7 @@ impl GuestNotifier {
 
     fn have_looked_after(&self) {
         // The control thread is gone once the VM is closed.
-        drop(self.control.send(Message::LookAfterNotifications));
+        drop(self.control.send(Message::LookAfterGuest));
     }
 
     fn ghes(&self) -> MutexGuard<'_, Ghes> {

@@ -43,7 +43,10 @@ impl Ghes {
             }
             Ok((Turn::Busy, _)) if self.sea.state() == SourceState::Silent => Telling::Refused,
             Ok((Turn::Busy, _)) => Telling::Busy,
-            Ok((Turn::Free, _)) => self.write_by_exception(memory, &pages(gpa.bits(), len), needed, now),
+            Ok((Turn::Free, read)) => {
+                self.has_read |= read > 0;
+                self.write_by_exception(memory, &pages(gpa.bits(), len), needed, now)
+            }
         }
     }
 

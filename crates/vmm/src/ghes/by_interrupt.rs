@@ -26,11 +26,11 @@ impl Ghes {
     /// called after [`Ghes::lose`], and whenever [`Progress::again`] has passed.
     pub fn advance(&mut self, memory: &dyn RegionMemory, now: Instant) -> Progress {
         let sea_may_have_changed = self.sea.has_unread() || self.sea.state() == SourceState::Silent;
-        if sea_may_have_changed
-            && self.sea.state() != SourceState::Disabled
-            && let Err(error) = self.sea.look(memory, now)
-        {
-            self.disable(Source::Sea, error);
+        if sea_may_have_changed && self.sea.state() != SourceState::Disabled {
+            match self.sea.look(memory, now) {
+                Ok((_, read)) => self.has_read |= read > 0,
+                Err(error) => self.disable(Source::Sea, error),
+            }
         }
         let raise = match self.write_by_interrupt(memory, now) {
             Ok(raise) => raise,
@@ -51,6 +51,7 @@ impl Ghes {
             return Ok(false);
         }
         let (turn, read) = self.gsiv.look(memory, now)?;
+        self.has_read |= read > 0;
         self.backlog.add(read, now);
         if turn == Turn::Busy || !self.backlog.wait_for(self.next_batch(), now).is_zero() {
             return Ok(false);

@@ -176,6 +176,11 @@ impl ErrorSource {
         self.read.contains(page).then_some(Some(true))
     }
 
+    /// The parts of a range that the guest has read nothing of by this source.
+    pub(super) fn not_read(&self, pages: Range<u64>) -> Vec<Range<u64>> {
+        self.read.missing(pages)
+    }
+
     /// Leaves out of the guest's time what has passed.
     pub(super) fn resumed(&mut self) {
         self.busy_since = None;

@@ -78,6 +78,8 @@ pub struct Ghes {
     backlog: Backlog,
     /// How many records there were; each carries its number.
     records: u64,
+    /// The guest has read a record since somebody asked.
+    has_read: bool,
     /// What nobody has been told yet.
     disabled: VecDeque<DisabledSource>,
 }
@@ -111,6 +113,7 @@ impl Ghes {
             lost: LostPages::default(),
             backlog: Backlog::default(),
             records: 0,
+            has_read: false,
             disabled: VecDeque::new(),
         }
     }
@@ -120,6 +123,7 @@ impl Ghes {
     pub fn place(&mut self, memory: &dyn RegionMemory) {
         self.lost = LostPages::default();
         self.backlog = Backlog::default();
+        self.has_read = false;
         self.disabled.clear();
         for source in [&mut self.sea, &mut self.gsiv] {
             if let Err(error) = source.place(memory) {
@@ -193,6 +197,18 @@ impl Ghes {
                 acked,
             })
         })
+    }
+
+    /// Whether the guest has read of all of this memory that it is lost.
+    #[must_use]
+    pub fn is_read(&self, gpa: Gpa, len: u64) -> bool {
+        let left = self.sea.not_read(pages(gpa.bits(), len));
+        left.into_iter().all(|pages| self.gsiv.not_read(pages).is_empty())
+    }
+
+    /// Whether the guest has read a record, as of the last look; each is said once.
+    pub const fn take_has_read(&mut self) -> bool {
+        std::mem::replace(&mut self.has_read, false)
     }
 
     /// Leaves out of the guest's time what has passed: it did not run, and could read nothing.

@@ -39,10 +39,23 @@ pub enum PageState {
     Poisoned,
     /// Out of everybody's reach: a further access consumes nothing on the hardware.
     Quarantined,
+    /// In quarantine, and the guest's kernel has read that the page is lost, so that it uses it no more.
+    GuestRetired,
     /// Out of the host's use for ever.
     HostOffline,
     /// Replaced by fresh memory, on purpose.
     Replaced,
+}
+
+impl PageState {
+    /// Whether a further access consumes nothing on the hardware, and no fresh memory is there.
+    #[must_use]
+    pub const fn is_out_of_reach(self) -> bool {
+        match self {
+            Self::Quarantined | Self::GuestRetired => true,
+            Self::Poisoned | Self::HostOffline | Self::Replaced => false,
+        }
+    }
 }
 
 /// What the ledger says about the page of one failure.

@@ -1,6 +1,7 @@
 //! How other threads speak to a vCPU's thread.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -71,6 +72,7 @@ pub(crate) enum Wakeup {
 pub(crate) struct Mailbox {
     requests: Mutex<Requests>,
     changed: Condvar,
+    defers: AtomicBool,
 }
 
 impl Mailbox {
@@ -188,6 +190,17 @@ impl Mailbox {
     /// request, and the exit after a kick is an interruption.
     pub(super) fn park_requested(&self) -> bool {
         self.lock().park
+    }
+
+    /// Says whether an access of the vCPU runs again without its abort. It goes on in silence, so that the vCPU is kicked now
+    /// and then to look whether it has.
+    pub(super) fn set_defers(&self, defers: bool) {
+        self.defers.store(defers, Ordering::Relaxed);
+    }
+
+    /// Whether an access of the vCPU runs again without its abort.
+    pub(crate) fn defers(&self) -> bool {
+        self.defers.load(Ordering::Relaxed)
     }
 
     /// Waits for something to do.

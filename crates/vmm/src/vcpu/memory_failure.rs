@@ -25,6 +25,7 @@ use crate::vcpu::mailbox::Mailbox;
 use crate::vcpu::question::Asked;
 use crate::vcpu::run_loop::{Decisions, LastExit, ParkReason, RunContext, VcpuPosition};
 use crate::vcpu::telling::{OVER, Told, is_fetch, tell, tell_deferred};
+use crate::vm::Message;
 
 /// The aborts of one page at one instruction, injected in a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -195,16 +196,19 @@ impl VcpuPosition {
             }
         };
         context.tell_threshold(threshold, totals);
-        self.keep(seq, failure);
+        self.keep(seq, failure, context, mailbox);
         reason.or(must_park.then_some(ParkReason::Requested))
     }
 
     /// Keeps a failure that is not settled yet.
-    fn keep(&mut self, seq: u64, failure: MemoryFailure) {
+    fn keep(&mut self, seq: u64, failure: MemoryFailure, context: &RunContext, mailbox: &Mailbox) {
         if failure.waits() {
             self.pending = Some(PendingFailure { seq, failure });
         } else if failure.action == FailureAction::Defer {
             self.deferral = Some(Deferral::new(seq, failure, Instant::now()));
+            mailbox.set_defers(true);
+            // The control thread is gone once the VM is closed.
+            drop(context.control.send(Message::LookAfterGuest));
         }
     }
 
@@ -369,7 +373,7 @@ impl VcpuPosition {
             .outbox
             .push(EventKind::MemoryFailure(Box::new(failure.clone())));
         if failure.action == FailureAction::Defer {
-            self.keep(told, failure);
+            self.keep(told, failure, context, mailbox);
         }
         reason
     }

@@ -18,6 +18,7 @@ mod run_loop;
 mod telling;
 mod thread;
 
+pub(crate) use deferral::SETTLED;
 pub(crate) use guest_gate::{GuestGate, Stuck};
 pub(crate) use mailbox::{VcpuCommand, Whereabouts};
 pub(crate) use question::Questions;

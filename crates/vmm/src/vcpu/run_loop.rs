@@ -189,7 +189,9 @@ impl VcpuPosition {
             if let Err(error) = self.look_after_deferral(vcpu, context) {
                 return ParkReason::Failed(error.into());
             }
-            if let Some(reason) = self.handle(index, exit, vcpu, context, mailbox) {
+            let reason = self.handle(index, exit, vcpu, context, mailbox);
+            mailbox.set_defers(self.deferral.is_some());
+            if let Some(reason) = reason {
                 return reason;
             }
         }
@@ -315,7 +317,12 @@ impl VcpuPosition {
             None => {}
             // It left the guest before its page was replaced, and finds the new memory.
             Some(PageState::Replaced) => return None,
-            Some(PageState::Poisoned | PageState::Quarantined | PageState::HostOffline) => {
+            Some(
+                PageState::Poisoned
+                | PageState::Quarantined
+                | PageState::GuestRetired
+                | PageState::HostOffline,
+            ) => {
                 let report = ErrorReport::Hole { write };
                 let page = Some(gpa.page(PAGE_SIZE));
                 return self.memory_failure(index, report, page, vcpu, context, mailbox);

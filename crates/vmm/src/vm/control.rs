@@ -9,11 +9,11 @@ use seawall_kvm::{SystemEventKind, VmFd};
 
 use crate::error::VmError;
 use crate::event::EventKind;
-use crate::notifier::GuestNotifier;
 use crate::sea::Decision;
-use crate::vcpu::{Decisions, ParkReason, VcpuCommand, VcpuThread};
+use crate::vcpu::{Decisions, ParkReason, SETTLED, VcpuCommand, VcpuThread};
 use crate::vm::Shared;
 use crate::vm::goal::{Destination, Goal};
+use crate::vm::lost_page;
 use crate::vm::message::{Message, Reply};
 use crate::vm::restart::Restart;
 use crate::vm::state::{ClosedVm, ExitReason, VmExit, VmState};
@@ -49,6 +49,8 @@ pub(super) struct Control {
     pub(super) goal: Option<Goal>,
     /// When to look whether the guest has read what it was told.
     next_notification: Option<Instant>,
+    /// When to kick the vCPUs whose access runs again: each looks then whether it has gone on.
+    next_deferral: Option<Instant>,
     exit: Option<VmExit>,
     pub(super) exit_replies: Vec<Reply<VmExit>>,
     pub(super) pause_replies: Vec<Reply<()>>,
@@ -73,6 +75,7 @@ impl Control {
             fresh_pages: BTreeSet::new(),
             goal: None,
             next_notification: None,
+            next_deferral: None,
             exit: None,
             exit_replies: Vec::new(),
             pause_replies: Vec::new(),
@@ -106,7 +109,8 @@ impl Control {
 
     fn next_deadline(&self) -> Option<Instant> {
         let next_kick = self.goal.as_ref().map(|goal| goal.next_kick);
-        next_kick.into_iter().chain(self.next_notification).min()
+        let others = self.next_notification.into_iter().chain(self.next_deferral);
+        next_kick.into_iter().chain(others).min()
     }
 
     /// Does what has its time.
@@ -118,21 +122,36 @@ impl Control {
         if self.next_notification.is_some_and(|next| next <= now) {
             self.look_after_notifications();
         }
+        if self.next_deferral.is_some_and(|next| next <= now) {
+            for vcpu in self.vcpus.iter().filter(|vcpu| vcpu.mailbox.defers()) {
+                // One that is not kicked now is the next time.
+                drop(vcpu.kicker.kick());
+            }
+            self.next_deferral = None;
+            self.look_after_deferrals();
+        }
     }
 
     /// Looks whether the guest has read what it was told, and tells it what it could not be told before. A guest that does not run
     /// reads nothing.
     fn look_after_notifications(&mut self) {
         self.next_notification = None;
-        let resources = match self.state() {
-            VmState::Running => self.resources(),
-            _ => None,
+        let Some((_, context)) = self.resources().filter(|_| self.state() == VmState::Running) else {
+            return;
         };
-        let notifier = resources
-            .as_ref()
-            .and_then(|(_, context)| context.notifier.as_ref());
-        if let Some(again) = notifier.and_then(GuestNotifier::advance) {
-            self.next_notification = Some(Instant::now() + again);
+        let Some(notifier) = &context.notifier else {
+            return;
+        };
+        self.next_notification = notifier.advance().map(|again| Instant::now() + again);
+        if notifier.take_has_read() {
+            lost_page::note_retired(&context, notifier);
+        }
+    }
+
+    fn look_after_deferrals(&mut self) {
+        let defers = self.state() == VmState::Running && self.vcpus.iter().any(|vcpu| vcpu.mailbox.defers());
+        if defers && self.next_deferral.is_none() {
+            self.next_deferral = Some(Instant::now() + SETTLED);
         }
     }
 
@@ -176,7 +195,10 @@ impl Control {
             Message::Lost { gpa, report } => drop(self.lost(gpa, report)),
             Message::ReportPoison { gpa, len, reply } => reply(self.report_poison(gpa, len)),
             Message::ReplacePage { gpa, reply } => reply(self.replace_page(gpa)),
-            Message::LookAfterNotifications => self.look_after_notifications(),
+            Message::LookAfterGuest => {
+                self.look_after_notifications();
+                self.look_after_deferrals();
+            }
             Message::Vcpu {
                 vcpu,
                 operation,
@@ -239,8 +261,9 @@ impl Control {
             && let Some(notifier) = &context.notifier
         {
             notifier.resumed();
-            self.look_after_notifications();
         }
+        self.look_after_notifications();
+        self.look_after_deferrals();
     }
 
     fn pause(&mut self, reply: Reply<()>) {

@@ -11,6 +11,7 @@ use crate::containment::Assessment;
 use crate::error::VmError;
 use crate::event::EventKind;
 use crate::memory_layout::{self, RAM_BASE};
+use crate::notifier::GuestNotifier;
 use crate::sea::{
     ErrorReport, FailureAction, FailureSource, MemoryError, PageHit, PageState, PoisonedPage, SignalCode,
     Threshold, ThresholdAction,
@@ -97,7 +98,12 @@ impl Control {
         let (_, context) = self.resources()?;
         match context.page_state(Some(gpa)) {
             None | Some(PageState::Replaced) => {}
-            Some(PageState::Poisoned | PageState::Quarantined | PageState::HostOffline) => return None,
+            Some(
+                PageState::Poisoned
+                | PageState::Quarantined
+                | PageState::GuestRetired
+                | PageState::HostOffline,
+            ) => return None,
         }
         let error = MemoryError {
             vcpu: None,
@@ -200,6 +206,25 @@ pub(super) fn lost(context: &RunContext) -> Vec<PoisonedPage> {
     let ledger = context.ledger();
     let lost = ledger.pages().filter(|page| page.state != PageState::Replaced);
     lost.copied().collect()
+}
+
+/// Notes which of the pages in quarantine the guest's kernel has read of.
+pub(super) fn note_retired(context: &RunContext, notifier: &GuestNotifier) {
+    let pages = lost(context).into_iter();
+    for page in pages.filter(|page| page.state == PageState::Quarantined) {
+        if notifier.is_read(page.gpa, page.size) {
+            change_state(context, page.gpa, PageState::GuestRetired);
+        }
+    }
+}
+
+/// A guest that boots again has retired nothing yet.
+pub(super) fn forget_retired(context: &RunContext) {
+    for page in lost(context) {
+        if page.state == PageState::GuestRetired {
+            change_state(context, page.gpa, PageState::Quarantined);
+        }
+    }
 }
 
 /// Puts fresh memory in the place of every lost page. One that cannot be replaced stays lost. Says which were

@@ -39,8 +39,8 @@ pub(crate) enum Message {
         gpa: u64,
         reply: Reply<()>,
     },
-    /// The guest was told of a lost page, and has something to read.
-    LookAfterNotifications,
+    /// The guest was told of a lost page and has something to read, or an access runs again without its abort.
+    LookAfterGuest,
     /// Something to do on a vCPU that does not run.
     Vcpu {
         vcpu: u32,

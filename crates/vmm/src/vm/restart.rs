@@ -95,6 +95,7 @@ impl Control {
         drop(boot);
         if let Some(notifier) = &context.notifier {
             notifier.place();
+            lost_page::forget_retired(&context);
             for page in lost_page::lost(&context) {
                 notifier.tell_by_interrupt((page.gpa, page.size), None);
             }
