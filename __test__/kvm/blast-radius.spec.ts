@@ -86,7 +86,7 @@ test.serial(
     t.like(work, { well: processes, badly: 0, never: 0 })
     t.true(answers)
     t.is(seen.failures.length, 1)
-    t.like(seen.pages, [{ gpa, size: 4096, state: 'quarantined', hits: 1 }])
+    t.like(seen.pages, [{ gpa, size: 4096, state: 'guest-retired', hits: 1 }])
   },
 )
 

@@ -123,11 +123,11 @@ impl Control {
             self.look_after_notifications();
         }
         if self.next_deferral.is_some_and(|next| next <= now) {
-            for vcpu in self.vcpus.iter().filter(|vcpu| vcpu.mailbox.defers()) {
+            self.next_deferral = None;
+            for vcpu in self.deferring() {
                 // One that is not kicked now is the next time.
                 drop(vcpu.kicker.kick());
             }
-            self.next_deferral = None;
             self.look_after_deferrals();
         }
     }
@@ -149,10 +149,16 @@ impl Control {
     }
 
     fn look_after_deferrals(&mut self) {
-        let defers = self.state() == VmState::Running && self.vcpus.iter().any(|vcpu| vcpu.mailbox.defers());
-        if defers && self.next_deferral.is_none() {
+        if self.next_deferral.is_none() && self.deferring().next().is_some() {
             self.next_deferral = Some(Instant::now() + SETTLED);
         }
+    }
+
+    /// The running vCPUs whose access runs again without its abort.
+    fn deferring(&self) -> impl Iterator<Item = &VcpuThread> {
+        let runs = self.state() == VmState::Running;
+        let vcpus = self.vcpus.iter().filter(move |_| runs);
+        vcpus.filter(|vcpu| vcpu.mailbox.defers())
     }
 
     pub(super) fn state(&self) -> VmState {

@@ -40,6 +40,25 @@ fn an_abort_at_el0_finds_its_record() {
 }
 
 #[test]
+fn memory_counts_as_read_when_the_guest_has_read_of_all_of_it() {
+    let mut machine = Machine::boot();
+    let is_read = |machine: &Machine| machine.ghes.is_read(Gpa::from_bits(page(1)), 2 * 4096);
+    machine.by_exception((page(1), 4096), page(1));
+    machine.lose(page(2), 4096);
+    machine.advance();
+    assert!(!machine.ghes.take_has_read() && !is_read(&machine));
+    machine.guest.abort(&machine.ram);
+    machine.advance();
+    assert!(machine.ghes.take_has_read() && !is_read(&machine), "one of two");
+    assert!(!machine.ghes.take_has_read(), "it is said once");
+    machine.guest.interrupt(&machine.ram);
+    machine.advance();
+    assert!(machine.ghes.take_has_read() && is_read(&machine));
+    machine.ghes.replaced(Gpa::from_bits(page(2)), 4096);
+    assert!(!is_read(&machine), "it is fresh memory");
+}
+
+#[test]
 fn the_status_is_written_last_and_only_two_words_are_read() {
     let mut machine = Machine::boot();
     machine.by_exception((page(1), 4096), page(1));

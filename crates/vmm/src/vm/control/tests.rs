@@ -5,9 +5,9 @@ use seawall_kvm::{GuestMemory, RegId, SeaExit, VcpuExit};
 
 use super::*;
 use crate::backend::fake::{self, FakeVcpu, Kicks};
-use crate::event::Outbox;
+use crate::event::{Event, Outbox};
 use crate::sea::RecoverablePolicy;
-use crate::vcpu;
+use crate::vcpu::{self, RunContext};
 
 /// Long enough for a vCPU that works, on a machine with work to do; short enough to wait for.
 const LIMITS: Limits = Limits {
@@ -15,6 +15,24 @@ const LIMITS: Limits = Limits {
     kick: Duration::from_millis(5),
 };
 const LIMIT: Duration = Duration::from_secs(30);
+
+const RECOVERABLE: VcpuExit = VcpuExit::ArmSea(SeaExit {
+    esr: Esr::from_bits(0x9200_0010),
+    gva: None,
+    gpa: None,
+});
+const SHUTDOWN: VcpuExit = VcpuExit::SystemEvent {
+    kind: SystemEventKind::Shutdown,
+    flags: None,
+};
+
+fn wait_until(mut is_so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + LIMIT;
+    while !is_so() {
+        assert!(Instant::now() < deadline, "it never comes to that");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
 
 /// A machine of one vCPU that leaves the guest only when told, whatever kicks it.
 struct Stuck {
@@ -29,9 +47,12 @@ struct Stuck {
 impl Stuck {
     fn started() -> Self {
         let outbox = Arc::new(Outbox::new(Box::new(|| {})));
-        let context = Arc::new(fake::context(RecoverablePolicy::Pause, Arc::clone(&outbox)));
         let memory = Arc::new(GuestMemory::create(4096, None).expect("memory"));
         let (messages, inbox) = mpsc::channel();
+        let context = Arc::new(RunContext {
+            control: messages.clone(),
+            ..fake::context(RecoverablePolicy::Pause, outbox)
+        });
         let (vcpu, exits) = FakeVcpu::new();
         let kicks = vcpu.kicks();
         let thread =
@@ -76,6 +97,31 @@ impl Stuck {
 }
 
 #[test]
+fn a_vcpu_whose_access_runs_again_is_kicked_until_it_has_gone_on() {
+    let machine = Stuck::started();
+    machine.exits.send(RECOVERABLE).expect("it runs");
+    wait_until(|| machine.shared.state.get() == VmState::Paused);
+    let events = machine.shared.outbox.take_events();
+    let is_failure = |event: &&Event| matches!(event.kind, EventKind::MemoryFailure(_));
+    let failure = events.iter().find(is_failure).expect("it is told").seq;
+    let decisions = Decisions::from([(failure, Decision::Defer)]);
+    machine
+        .ask(|reply| Message::Resume(decisions, reply))
+        .expect("paused");
+    for _ in 0..3 {
+        // A kick gets it out of the guest, where it may still be at its access.
+        let before = machine.kicks.count();
+        wait_until(|| machine.kicks.count() > before);
+        machine.exits.send(VcpuExit::Interrupted).expect("it runs");
+    }
+    machine.exits.send(SHUTDOWN).expect("it runs");
+    wait_until(|| machine.shared.state.get() == VmState::Stopped);
+    let kicked = machine.kicks.count();
+    std::thread::sleep(3 * SETTLED);
+    assert_eq!(machine.kicks.count(), kicked, "nothing runs any more");
+}
+
+#[test]
 fn a_vcpu_that_never_leaves_the_guest_is_kicked_and_then_given_up() {
     let stuck = Stuck::started();
     let exit = stuck.ask(Message::Stop).expect("answered in time");
@@ -109,25 +155,12 @@ fn a_pause_that_a_stuck_vcpu_prevents_is_refused() {
 
 #[test]
 fn a_vcpu_that_parks_after_it_was_given_up_changes_nothing() {
-    let recoverable = VcpuExit::ArmSea(SeaExit {
-        esr: Esr::from_bits(0x9200_0010),
-        gva: None,
-        gpa: None,
-    });
-    let shutdown = VcpuExit::SystemEvent {
-        kind: SystemEventKind::Shutdown,
-        flags: None,
-    };
-    for late in [recoverable, shutdown, VcpuExit::Interrupted] {
+    for late in [RECOVERABLE, SHUTDOWN, VcpuExit::Interrupted] {
         let stuck = Stuck::started();
         let exit = stuck.ask(Message::Stop).expect("answered");
         stuck.events();
         stuck.exits.send(late).expect("it runs");
-        let deadline = Instant::now() + LIMIT;
-        while stuck.pc().is_err() {
-            assert!(Instant::now() < deadline, "it never parks");
-            std::thread::sleep(Duration::from_millis(1));
-        }
+        wait_until(|| stuck.pc().is_ok());
         let closed = stuck.ask(Message::Close);
         assert_eq!(
             closed,
@@ -178,11 +211,7 @@ fn the_first_end_stays_while_vcpus_are_on_their_way_out() {
     let (sender, stopped) = mpsc::channel();
     let reply = Box::new(move |answer| sender.send(answer).unwrap_or(()));
     stuck.messages.send(Message::Stop(reply)).expect("it serves");
-    let deadline = Instant::now() + LIMIT;
-    while stuck.kicks.count() == 0 {
-        assert!(Instant::now() < deadline, "nobody kicks it");
-        std::thread::yield_now();
-    }
+    wait_until(|| stuck.kicks.count() > 0);
     stuck.exits.send(VcpuExit::Interrupted).expect("it runs");
     let exit = stopped.recv_timeout(LIMIT).expect("answered");
     assert_eq!(
