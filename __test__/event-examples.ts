@@ -127,6 +127,10 @@ export const examples: {
   'poison-threshold-reached': [
     { ...base, type: 'poison-threshold-reached', distinctPages: 4, action: 'report' },
   ],
+  'notification-failed': [
+    { ...base, type: 'notification-failed', source: 'gsiv', reason: 'unread' },
+    { ...base, type: 'notification-failed', source: 'sea', reason: 'lost' },
+  ],
   'decision-fallback': [
     { ...base, type: 'decision-fallback', failure: 6, reason: 'threw', error: '0x10' },
     { ...base, type: 'decision-fallback', failure: 6, reason: 'timeout' },

@@ -221,5 +221,7 @@ test('every event of the simulator is valid', async (t) => {
     }
     t.is(exit.error === undefined, exit.reason !== 'failed')
   }
-  t.deepEqual([...seen].sort(), Object.keys(examples).sort())
+  // A simulated guest reads no error records, so that none can stay unread.
+  const told = Object.keys(examples).filter((type) => type !== 'notification-failed')
+  t.deepEqual([...seen].sort(), told.sort())
 })

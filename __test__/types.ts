@@ -163,6 +163,12 @@ hold<
 >()
 hold<
   Same<
+    EventOf<'notification-failed'>,
+    Base & { type: 'notification-failed'; source: 'sea' | 'gsiv'; reason: 'unread' | 'lost' }
+  >
+>()
+hold<
+  Same<
     EventOf<'poison-threshold-reached'>,
     Base & { type: 'poison-threshold-reached'; distinctPages: number; action: 'pause' | 'stop' | 'report' }
   >
@@ -347,6 +353,7 @@ export function describe(event: VmEvent): string {
     case 'decision-late':
     case 'page-state-changed':
     case 'poison-threshold-reached':
+    case 'notification-failed':
     case 'events-lost':
     case 'vcpu-failed':
       return event.type

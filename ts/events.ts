@@ -144,6 +144,12 @@ export type VmEvent =
       distinctPages: number
       action: 'pause' | 'stop' | 'report'
     })
+  /**
+   * The guest is not told of lost memory by `source`: it has not read a record for five seconds (`unread`; it may read it
+   * later), or memory that the source needs is lost itself (`lost`; until the guest boots again). Pages that it has not read of
+   * stay `quarantined`, and an access to one gets its abort as if `notifyGuest` were `none`.
+   */
+  | (EventBase & { type: 'notification-failed'; source: 'sea' | 'gsiv'; reason: 'unread' | 'lost' })
   | (EventBase & {
       type: 'decision-fallback'
       failure: number

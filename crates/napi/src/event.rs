@@ -1,6 +1,7 @@
 //! Events, to JavaScript. Names and order of the fields are those of the public type `VmEvent`.
 
 use napi_derive::napi;
+use seawall_vmm::ghes::{FailedReason, FailedSource};
 use seawall_vmm::sea::ThresholdAction;
 use seawall_vmm::{AccessKind, Event, EventKind, ExitReason, FallbackReason, UnclaimedAccessPolicy, VmExit};
 
@@ -8,7 +9,7 @@ use crate::error::NativeError;
 use crate::esr::Abort;
 use crate::failure::{
     Consumer, Deferral, Flags, Injection, LedgerTotals, Notified, Page, PoisonedPage, Quarantine, Signal,
-    count, memory_failure, state, time,
+    count, memory_failure, notification_source, state, time,
 };
 
 /// What happened, with everything that is the same for every event of a VM added by the TypeScript side.
@@ -108,6 +109,16 @@ pub enum NativeEvent {
         distinct_pages: i64,
         #[napi(ts_type = "'pause' | 'stop' | 'report'")]
         action: &'static str,
+    },
+    NotificationFailed {
+        schema_version: u8,
+        seq: i64,
+        time: String,
+        monotonic_ns: u64,
+        #[napi(ts_type = "'sea' | 'gsiv'")]
+        source: &'static str,
+        #[napi(ts_type = "'unread' | 'lost'")]
+        reason: &'static str,
     },
     DecisionFallback {
         schema_version: u8,
@@ -249,6 +260,17 @@ pub(crate) fn event(event: Event) -> NativeEvent {
                 ThresholdAction::Pause => "pause",
                 ThresholdAction::Stop => "stop",
                 ThresholdAction::Report => "report",
+            },
+        },
+        EventKind::NotificationFailed(FailedSource { source, reason }) => NativeEvent::NotificationFailed {
+            schema_version,
+            seq,
+            time,
+            monotonic_ns,
+            source: notification_source(source),
+            reason: match reason {
+                FailedReason::Unread => "unread",
+                FailedReason::Lost => "lost",
             },
         },
         EventKind::DecisionFallback {

@@ -146,6 +146,13 @@ impl From<&sea::PoisonedPage> for PoisonedPage {
     }
 }
 
+pub(crate) const fn notification_source(source: Source) -> &'static str {
+    match source {
+        Source::Sea => "sea",
+        Source::Gsiv => "gsiv",
+    }
+}
+
 pub(crate) const fn state(state: PageState) -> &'static str {
     match state {
         PageState::Poisoned => "poisoned",
@@ -274,10 +281,7 @@ pub(crate) fn memory_failure(
             granule: count(quarantine.granule),
         }),
         notified: failure.notified.map(|notified| Notified {
-            source: match notified.source {
-                Source::Sea => "sea",
-                Source::Gsiv => "gsiv",
-            },
+            source: notification_source(notified.source),
             acked: notified.acked,
         }),
         deferral: failure.deferral.map(|deferral| Deferral {

@@ -11,7 +11,9 @@ use seawall_arm64::Gpa;
 use seawall_kvm::GuestMemory;
 
 use crate::devices::InterruptLine;
-use crate::ghes::{self, ACK_LIMIT, Ghes, Notification, Progress, Source, SourceStates, Telling, Waited};
+use crate::ghes::{
+    self, ACK_LIMIT, FailedSource, Ghes, Notification, Progress, Source, SourceStates, Telling, Waited,
+};
 use crate::memory_layout;
 use crate::vm::Message;
 
@@ -93,6 +95,11 @@ impl GuestNotifier {
     /// Whether the guest has read a record, as of the last look; each is said once.
     pub(crate) fn take_has_read(&self) -> bool {
         self.ghes().take_has_read()
+    }
+
+    /// A source that has failed since somebody asked: each time is said once.
+    pub(crate) fn take_failed(&self) -> Option<FailedSource> {
+        self.ghes().take_failed()
     }
 
     /// Whether the guest has read of all of this memory that it is lost.

@@ -9,7 +9,7 @@ use seawall_arm64::{Esr, Gpa};
 
 use crate::backend::QuarantineError;
 use crate::error::{InjectionError, VmError};
-use crate::ghes::Notification;
+use crate::ghes::{FailedSource, Notification};
 use crate::options::{BackendKind, UnclaimedAccessPolicy};
 use crate::sea::{
     FailureAction, FailureSource, LedgerTotals, MemoryError, PageHit, PageState, PoisonedPage, Severity,
@@ -66,6 +66,8 @@ pub enum EventKind {
         /// What is done about it.
         action: ThresholdAction,
     },
+    /// The guest is not told of lost memory by a source. What it was not told stays in quarantine.
+    NotificationFailed(FailedSource),
     /// The policy's own verdict stayed in force although the owner was to be asked.
     DecisionFallback {
         /// The number of the failure's event.

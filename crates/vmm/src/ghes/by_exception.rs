@@ -8,7 +8,7 @@ use seawall_arm64::Gpa;
 use super::error_source::{SourceState, Turn};
 use super::memory::RegionMemory;
 use super::page_set::pages;
-use super::{Ghes, Source};
+use super::{FailedReason, Ghes, Source};
 use crate::memory_layout::PAGE_SIZE;
 
 /// What came of a record by exception.
@@ -33,20 +33,11 @@ impl Ghes {
         needed: Gpa,
         now: Instant,
     ) -> Telling {
-        if self.sea.state() == SourceState::Disabled {
-            return Telling::Refused;
-        }
-        match self.sea.look(memory, now) {
-            Err(error) => {
-                self.disable(Source::Sea, error);
-                Telling::Refused
-            }
-            Ok((Turn::Busy, _)) if self.sea.state() == SourceState::Silent => Telling::Refused,
-            Ok((Turn::Busy, _)) => Telling::Busy,
-            Ok((Turn::Free, read)) => {
-                self.has_read |= read > 0;
-                self.write_by_exception(memory, &pages(gpa.bits(), len), needed, now)
-            }
+        match self.look(Source::Sea, memory, now) {
+            None => Telling::Refused,
+            Some((Turn::Busy, _)) if self.sea.state() == SourceState::Silent => Telling::Refused,
+            Some((Turn::Busy, _)) => Telling::Busy,
+            Some((Turn::Free, _)) => self.write_by_exception(memory, &pages(gpa.bits(), len), needed, now),
         }
     }
 
@@ -73,8 +64,8 @@ impl Ghes {
             return Telling::Refused;
         }
         match self.sea.write(memory, sections, self.records, now) {
-            Err(error) => {
-                self.disable(Source::Sea, error);
+            Err(_) => {
+                self.fail(Source::Sea, FailedReason::Lost);
                 Telling::Refused
             }
             Ok(()) => {

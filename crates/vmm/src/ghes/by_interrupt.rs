@@ -6,8 +6,7 @@ use std::time::{Duration, Instant};
 use super::error_source::{SourceState, Turn};
 use super::memory::RegionMemory;
 use super::wait::ACK_PAUSE;
-use super::{Ghes, Source};
-use crate::error::VmError;
+use super::{FailedReason, Ghes, Source};
 
 /// Between two looks at a guest that does not read its records.
 const SILENT_PAUSE: Duration = Duration::from_secs(1);
@@ -25,20 +24,10 @@ impl Ghes {
     /// Looks whether the guest has read its records, and writes the next one by interrupt if there is something to tell. To be
     /// called after [`Ghes::lose`], and whenever [`Progress::again`] has passed.
     pub fn advance(&mut self, memory: &dyn RegionMemory, now: Instant) -> Progress {
-        let sea_may_have_changed = self.sea.has_unread() || self.sea.state() == SourceState::Silent;
-        if sea_may_have_changed && self.sea.state() != SourceState::Disabled {
-            match self.sea.look(memory, now) {
-                Ok((_, read)) => self.has_read |= read > 0,
-                Err(error) => self.disable(Source::Sea, error),
-            }
+        if self.sea.has_unread() || self.sea.state() == SourceState::Silent {
+            self.look(Source::Sea, memory, now);
         }
-        let raise = match self.write_by_interrupt(memory, now) {
-            Ok(raise) => raise,
-            Err(error) => {
-                self.disable(Source::Gsiv, error);
-                false
-            }
-        };
+        let raise = self.write_by_interrupt(memory, now);
         Progress {
             raise,
             again: self.again(now),
@@ -46,24 +35,28 @@ impl Ghes {
     }
 
     /// Whether a record was written.
-    fn write_by_interrupt(&mut self, memory: &dyn RegionMemory, now: Instant) -> Result<bool, VmError> {
-        if self.gsiv.state() == SourceState::Disabled || !self.is_pending() {
-            return Ok(false);
+    fn write_by_interrupt(&mut self, memory: &dyn RegionMemory, now: Instant) -> bool {
+        if !self.is_pending() {
+            return false;
         }
-        let (turn, read) = self.gsiv.look(memory, now)?;
-        self.has_read |= read > 0;
+        let Some((turn, read)) = self.look(Source::Gsiv, memory, now) else {
+            return false;
+        };
         self.backlog.add(read, now);
         if turn == Turn::Busy || !self.backlog.wait_for(self.next_batch(), now).is_zero() {
-            return Ok(false);
+            return false;
         }
         let count = self.backlog.room(now).min(Source::Gsiv.max_sections());
         let pages = self.lost.take(count);
         if pages.is_empty() {
-            return Ok(false);
+            return false;
         }
         self.records += 1;
-        self.gsiv.write(memory, pages, self.records, now)?;
-        Ok(true)
+        let written = self.gsiv.write(memory, pages, self.records, now).is_ok();
+        if !written {
+            self.fail(Source::Gsiv, FailedReason::Lost);
+        }
+        written
     }
 
     /// Whether the guest has to be told something by interrupt, or has not read it.
@@ -80,14 +73,17 @@ impl Ghes {
     }
 
     fn again(&self, now: Instant) -> Option<Duration> {
-        if !self.is_pending() {
-            return None;
-        }
-        match self.gsiv.state() {
+        let by_exception = self.sea.has_unread().then(|| match self.sea.state() {
+            SourceState::Disabled => None,
+            SourceState::Silent => Some(SILENT_PAUSE),
+            SourceState::Usable => Some(ACK_PAUSE),
+        });
+        let by_interrupt = self.is_pending().then(|| match self.gsiv.state() {
             SourceState::Disabled => None,
             SourceState::Silent => Some(SILENT_PAUSE),
             SourceState::Usable if self.gsiv.has_unread() => Some(ACK_PAUSE),
             SourceState::Usable => Some(self.backlog.wait_for(self.next_batch(), now).max(ACK_PAUSE)),
-        }
+        });
+        [by_exception, by_interrupt].into_iter().flatten().flatten().min()
     }
 }

@@ -27,13 +27,13 @@ mod wait;
 
 use std::collections::VecDeque;
 use std::ops::Range;
+use std::time::Instant;
 
 use seawall_arm64::Gpa;
 
-use crate::error::VmError;
 use crate::memory_layout::PAGE_SIZE;
 use backlog::Backlog;
-use error_source::ErrorSource;
+use error_source::{ErrorSource, Turn};
 use lost_pages::LostPages;
 use page_set::{pages, without};
 
@@ -81,7 +81,7 @@ pub struct Ghes {
     /// The guest has read a record since somebody asked.
     has_read: bool,
     /// What nobody has been told yet.
-    disabled: VecDeque<DisabledSource>,
+    failed: VecDeque<FailedSource>,
 }
 
 /// How a guest was told of a page.
@@ -93,13 +93,22 @@ pub struct Notification {
     pub acked: Option<bool>,
 }
 
-/// A source that cannot be used any more, until the guest boots again.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DisabledSource {
+/// A source by which the guest is not told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FailedSource {
     /// Which.
     pub source: Source,
     /// Why.
-    pub error: VmError,
+    pub reason: FailedReason,
+}
+
+/// Why a guest is not told by a source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FailedReason {
+    /// It has not read a record for five seconds. It may read it later.
+    Unread,
+    /// A page that the source needs is lost itself. The source is of no use until the guest boots again.
+    Lost,
 }
 
 impl Ghes {
@@ -114,7 +123,7 @@ impl Ghes {
             backlog: Backlog::default(),
             records: 0,
             has_read: false,
-            disabled: VecDeque::new(),
+            failed: VecDeque::new(),
         }
     }
 
@@ -124,12 +133,12 @@ impl Ghes {
         self.lost = LostPages::default();
         self.backlog = Backlog::default();
         self.has_read = false;
-        self.disabled.clear();
+        self.failed.clear();
         for source in [&mut self.sea, &mut self.gsiv] {
-            if let Err(error) = source.place(memory) {
-                self.disabled.push_back(DisabledSource {
+            if source.place(memory).is_err() {
+                self.failed.push_back(FailedSource {
                     source: source.source(),
-                    error,
+                    reason: FailedReason::Lost,
                 });
             }
         }
@@ -144,9 +153,9 @@ impl Ghes {
         }
     }
 
-    /// A source that was disabled, and why: each is said once.
-    pub fn take_disabled(&mut self) -> Option<DisabledSource> {
-        self.disabled.pop_front()
+    /// A source that has failed since somebody asked, and why: each time is said once.
+    pub fn take_failed(&mut self) -> Option<FailedSource> {
+        self.failed.pop_front()
     }
 
     /// Notes that memory is lost, of which the guest is to be told by interrupt, once. A source that lies there is disabled.
@@ -158,12 +167,9 @@ impl Ghes {
     fn lose_pages(&mut self, lost: &Range<u64>) {
         for source in [&mut self.sea, &mut self.gsiv] {
             if source.lose(lost) {
-                self.disabled.push_back(DisabledSource {
+                self.failed.push_back(FailedSource {
                     source: source.source(),
-                    error: VmError::PoisonedPage {
-                        gpa: lost.start * PAGE_SIZE,
-                        size: (lost.end - lost.start).saturating_mul(PAGE_SIZE),
-                    },
+                    reason: FailedReason::Lost,
                 });
             }
         }
@@ -217,8 +223,36 @@ impl Ghes {
         self.gsiv.resumed();
     }
 
-    fn disable(&mut self, source: Source, error: VmError) {
-        self.disabled.push_back(DisabledSource { source, error });
+    /// Looks whether the guest has read the last record of a source. Returns how many pages it has read of since; nothing where
+    /// the source is not to be used.
+    fn look(&mut self, source: Source, memory: &dyn RegionMemory, now: Instant) -> Option<(Turn, usize)> {
+        let looked_at = match source {
+            Source::Sea => &mut self.sea,
+            Source::Gsiv => &mut self.gsiv,
+        };
+        let before = looked_at.state();
+        if before == SourceState::Disabled {
+            return None;
+        }
+        let looked = looked_at.look(memory, now);
+        let is_silent = before == SourceState::Usable && looked_at.state() == SourceState::Silent;
+        match looked {
+            Ok((turn, read)) => {
+                self.has_read |= read > 0;
+                if is_silent {
+                    self.fail(source, FailedReason::Unread);
+                }
+                Some((turn, read))
+            }
+            Err(_) => {
+                self.fail(source, FailedReason::Lost);
+                None
+            }
+        }
+    }
+
+    fn fail(&mut self, source: Source, reason: FailedReason) {
+        self.failed.push_back(FailedSource { source, reason });
     }
 }
 

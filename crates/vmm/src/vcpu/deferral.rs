@@ -14,7 +14,8 @@ use crate::vcpu::run_loop::RunContext;
 
 /// Between two tries at least.
 const PAUSE: Duration = Duration::from_millis(1);
-/// How long an access does not run again before it counts as given up. The guest's handlers of interrupts are somewhere else too.
+/// How long an access of a guest that was told does not run again before it counts as given up. The guest's handler of the
+/// interrupt that tells it, and what it prints, are somewhere else too.
 pub(crate) const SETTLED: Duration = Duration::from_millis(20);
 
 /// A failure whose access runs again.
@@ -52,11 +53,11 @@ impl Deferral {
     pub(super) fn is_behind(&self, pc: u64, context: &RunContext) -> bool {
         let consumer = self.failure.error.consumer;
         let elsewhere = consumer.is_some_and(|consumer| consumer.pc.bits() != pc);
-        let may_read = || {
-            let notification = self.notification(context);
-            notification.is_some_and(|notification| notification.acked.is_none())
-        };
-        elsewhere && self.last.elapsed() >= SETTLED && !may_read()
+        elsewhere
+            && match self.notification(context) {
+                None => true,
+                Some(notification) => notification.acked.is_some() && self.last.elapsed() >= SETTLED,
+            }
     }
 
     fn notification(&self, context: &RunContext) -> Option<Notification> {

@@ -146,6 +146,9 @@ impl Control {
         if notifier.take_has_read() {
             lost_page::note_retired(&context, notifier);
         }
+        while let Some(failed) = notifier.take_failed() {
+            self.shared.outbox.push(EventKind::NotificationFailed(failed));
+        }
     }
 
     fn look_after_deferrals(&mut self) {

@@ -338,7 +338,7 @@ fn guest_ram_is_reached_by_guest_physical_addresses() {
     let region = RAM_BASE + 0x4_0000;
     let mut ghes = Ghes::new(region);
     ghes.place(&memory);
-    assert_eq!(ghes.take_disabled(), None);
+    assert_eq!(ghes.take_failed(), None);
     let mut bytes = [0; 16];
     memory.read(0x4_0000, &mut bytes).expect("inside");
     let address = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("8 bytes"));

@@ -1,7 +1,6 @@
 //! Guests that do not answer, and regions that are lost themselves.
 
 use super::*;
-use crate::error::VmError;
 
 const SEA_BLOCK: u64 = REGION + 0x2000;
 const GSIV_BLOCK: u64 = REGION + 0x1000;
@@ -23,6 +22,12 @@ fn a_guest_that_reads_nothing_is_silent_after_five_seconds() {
         (progress.raise, progress.again),
         (false, Some(Duration::from_secs(1)))
     );
+    let mut silent = Vec::new();
+    while let Some(FailedSource { source, reason }) = machine.ghes.take_failed() {
+        assert_eq!(reason, FailedReason::Unread);
+        silent.push(source);
+    }
+    assert_eq!(silent, Source::ALL);
     for source in Source::ALL {
         assert_eq!(machine.ghes.state(source), SourceState::Silent);
     }
@@ -89,12 +94,9 @@ fn a_source_on_a_lost_page_is_disabled_and_says_so_once() {
             machine.guest.abort(&machine.ram);
             machine.pass(1000);
         }
-        let error = VmError::InaccessibleGuestMemory { gpa: lost };
-        assert_eq!(
-            machine.ghes.take_disabled(),
-            Some(DisabledSource { source, error })
-        );
-        assert_eq!(machine.ghes.take_disabled(), None);
+        let reason = FailedReason::Lost;
+        assert_eq!(machine.ghes.take_failed(), Some(FailedSource { source, reason }));
+        assert_eq!(machine.ghes.take_failed(), None);
         assert_eq!(machine.ghes.state(source), SourceState::Disabled);
         assert_eq!(machine.ghes.state(other), SourceState::Usable);
         let told = |source| {
@@ -147,8 +149,8 @@ fn a_region_that_is_known_to_be_lost_is_not_touched() {
         let mut machine = Machine::boot();
         machine.lose(lost, len);
         let mut told = Vec::new();
-        while let Some(DisabledSource { source, error }) = machine.ghes.take_disabled() {
-            assert!(matches!(error, VmError::PoisonedPage { .. }), "{error}");
+        while let Some(FailedSource { source, reason }) = machine.ghes.take_failed() {
+            assert_eq!(reason, FailedReason::Lost);
             told.push(source);
         }
         assert_eq!(told, disabled);
@@ -185,7 +187,7 @@ fn a_guest_that_boots_again_starts_anew() {
 
     machine.ram.replace_pages();
     machine.ghes.place(&machine.ram);
-    assert_eq!(machine.ghes.take_disabled(), None);
+    assert_eq!(machine.ghes.take_failed(), None);
     assert_eq!(
         machine.advance(),
         Progress {
@@ -213,7 +215,7 @@ fn a_region_that_cannot_be_written_at_boot_is_disabled() {
     machine.ram.lose_page(REGION);
     machine.ghes.place(&machine.ram);
     let mut disabled = Vec::new();
-    while let Some(source) = machine.ghes.take_disabled() {
+    while let Some(source) = machine.ghes.take_failed() {
         disabled.push(source.source);
     }
     assert_eq!(disabled, Source::ALL);
