@@ -13,6 +13,9 @@ export const COMMAND_LINE = 'console=ttyS0 quiet panic=-1'
  */
 const PATIENCE_MS = 240_000
 
+/** The events that may be what is waited for. */
+const EVENTS = ['memory-failure', 'page-state-changed', 'notification-failed', 'exit', 'guest-reset'] as const
+
 /** What the guest says of itself: `seawall: <word> <key>=<value> …`. */
 export interface Report {
   readonly word: string
@@ -43,7 +46,7 @@ export class LinuxGuest implements AsyncDisposable {
     vm.on('memory-failure', (event) => this.failures.push(event))
     // `latin1`, because what is echoed need not be text.
     vm.console.setEncoding('latin1').on('data', (text: string) => this.#read(text))
-    for (const event of ['memory-failure', 'exit', 'guest-reset'] as const) vm.on(event, () => this.#notify())
+    for (const event of EVENTS) vm.on(event, () => this.#notify())
   }
 
   /** Creates the VM, and does not start it. */
