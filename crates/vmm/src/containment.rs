@@ -12,7 +12,7 @@ use crate::event::{DecidedBy, EventKind, MemoryFailure, QuarantineMethod, Quaran
 use crate::memory_layout::RAM_BASE;
 use crate::sea::{
     self, ErrorReport, FailureSource, Granule, History, LedgerTotals, MemoryError, PageHit, PageState,
-    Threshold,
+    PoisonedPage, Threshold,
 };
 use crate::vcpu::RunContext;
 
@@ -131,6 +131,20 @@ impl RunContext {
             method,
             granule: page.size,
         }))
+    }
+
+    /// Puts fresh memory in the place of a lost page that holds nothing but the guest's error records, and writes them again: so
+    /// nothing is lost. Says what became of the page.
+    pub(crate) fn mend_records(&self, page: &PoisonedPage) -> Option<EventKind> {
+        let notifier = self
+            .notifier
+            .as_ref()
+            .filter(|notifier| notifier.holds(page.gpa, page.size))?;
+        let offset = page.gpa.bits().checked_sub(RAM_BASE)?;
+        self.quarantine.replace(offset, page.size).ok()?;
+        let (page, from) = self.ledger().set_state(page.gpa, PageState::Replaced)?;
+        notifier.mend();
+        Some(EventKind::PageStateChanged { page, from })
     }
 
     /// Tells that a threshold was reached.

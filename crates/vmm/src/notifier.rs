@@ -50,6 +50,17 @@ impl GuestNotifier {
         self.ghes().place(&*self.memory);
     }
 
+    /// Whether memory holds the error sources, and nothing of the guest's.
+    pub(crate) fn holds(&self, gpa: Gpa, len: u64) -> bool {
+        self.ghes().holds(gpa, len)
+    }
+
+    /// Writes the error sources into memory that is fresh.
+    pub(crate) fn mend(&self) {
+        self.ghes().mend(&*self.memory);
+        self.have_looked_after();
+    }
+
     /// Tells of lost memory by interrupt, each page once. Somebody waits for the page at `needed`.
     pub(crate) fn tell_by_interrupt(&self, (gpa, len): (Gpa, u64), needed: Option<Gpa>) {
         let mut ghes = self.ghes();

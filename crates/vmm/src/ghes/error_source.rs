@@ -88,6 +88,18 @@ impl ErrorSource {
     /// Makes it free, as a guest finds it at boot.
     pub(super) fn place(&mut self, memory: &dyn RegionMemory) -> Result<(), VmError> {
         *self = Self::new(self.source, self.region);
+        self.write_free(memory)
+    }
+
+    /// Makes it free in fresh memory, and says which pages there was an unread record of.
+    pub(super) fn mend(&mut self, memory: &dyn RegionMemory) -> Result<Vec<u64>, VmError> {
+        self.state = SourceState::Disabled;
+        self.busy_since = None;
+        self.write_free(memory)?;
+        Ok(std::mem::take(&mut self.unread))
+    }
+
+    fn write_free(&mut self, memory: &dyn RegionMemory) -> Result<(), VmError> {
         let block = self.source.status_block(self.region);
         memory.write_at(self.source.address_register(self.region), &block.to_le_bytes())?;
         memory.write_at(block, &[0; 8])?;

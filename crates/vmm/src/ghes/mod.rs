@@ -144,6 +144,35 @@ impl Ghes {
         }
     }
 
+    /// Whether memory is of the region alone: its content is not the guest's.
+    #[must_use]
+    pub fn holds(&self, gpa: Gpa, len: u64) -> bool {
+        without(pages(gpa.bits(), len), &pages(self.region, REGION_SIZE))
+            .next()
+            .is_none()
+    }
+
+    /// Writes the sources anew where fresh memory has taken the place of a page of the region. What the guest has not read it is
+    /// told again.
+    pub fn mend(&mut self, memory: &dyn RegionMemory) {
+        self.failed.retain(|failed| failed.reason != FailedReason::Lost);
+        for source in Source::ALL {
+            let mended = match source {
+                Source::Sea => self.sea.mend(memory),
+                Source::Gsiv => self.gsiv.mend(memory),
+            };
+            match mended {
+                Ok(unread) => {
+                    for page in unread {
+                        self.lost.forget(&(page..page + 1));
+                        self.lost.add(page..page + 1);
+                    }
+                }
+                Err(_) => self.fail(source, FailedReason::Lost),
+            }
+        }
+    }
+
     /// Whether the guest can be told by a source, as of the last look.
     #[must_use]
     pub const fn state(&self, source: Source) -> SourceState {

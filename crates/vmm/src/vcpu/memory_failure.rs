@@ -146,9 +146,16 @@ impl VcpuPosition {
             threshold,
         } = context.assess(error, streak.injections);
         failure.deferral = worse;
+        // Of a page that holds the guest's error records nothing is lost that cannot be written again.
+        let page = failure.page.filter(|_| failure.action == FailureAction::Inject);
+        let mended = page.and_then(|hit| context.mend_records(&hit.page));
+        if mended.is_some() {
+            failure.action = FailureAction::Resume;
+        }
         let totals = failure.ledger;
         let mut must_park = false;
-        let (reason, seq) = match context.questions_about(failure.source) {
+        let questions = context.questions_about(failure.source);
+        let (reason, seq) = match questions.filter(|_| mended.is_none()) {
             None => {
                 let reason = self.carry_out(
                     index,
@@ -195,6 +202,9 @@ impl VcpuPosition {
                 (reason, seq)
             }
         };
+        if let Some(mended) = mended {
+            context.outbox.push(mended);
+        }
         context.tell_threshold(threshold, totals);
         self.keep(seq, failure, context, mailbox);
         reason.or(must_park.then_some(ParkReason::Requested))

@@ -131,12 +131,17 @@ impl Control {
                 ..threshold
             });
         }
-        if let (Some(notifier), Some(PageHit { page, .. })) = (&context.notifier, failure.page) {
+        let page = failure.page;
+        let mended = page.and_then(|hit| context.mend_records(&hit.page));
+        if let (Some(notifier), Some(PageHit { page, .. }), None) = (&context.notifier, page, &mended) {
             notifier.tell_by_interrupt((page.gpa, page.size), None);
             failure.notified = notifier.notification(page.gpa);
         }
         let (action, totals, refused) = (failure.action, failure.ledger, failure.quarantine_error.clone());
         context.outbox.push(EventKind::MemoryFailure(Box::new(failure)));
+        if let Some(mended) = mended {
+            context.outbox.push(mended);
+        }
         context.tell_threshold(threshold, totals);
         let contained = refused.map_or(Ok(()), |source| {
             Err(quarantine(gpa, "taken out of reach", source))

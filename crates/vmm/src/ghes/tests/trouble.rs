@@ -269,3 +269,37 @@ fn a_source_that_a_guest_makes_busy_itself_is_waited_for_as_long_as_any_other() 
         assert_eq!(machine.ghes.state(Source::Gsiv), state);
     }
 }
+
+#[test]
+fn a_region_in_fresh_memory_works_as_before_and_tells_again_what_was_not_read() {
+    for lost in [SEA_BLOCK, GSIV_BLOCK, REGION] {
+        let mut machine = Machine::boot();
+        machine.by_exception((page(1), 4096), page(1));
+        machine.lose(page(2), 4096);
+        machine.advance();
+        assert!(machine.ghes.holds(Gpa::from_bits(lost), 4096));
+        machine.lose(lost, 4096);
+        machine.ram.replace_pages();
+        machine.ram.poke(lost, &[0; 4096]);
+        machine.ghes.mend(&machine.ram);
+        assert_eq!(machine.ghes.take_failed(), None, "nothing is left of it");
+        for source in Source::ALL {
+            assert_eq!(machine.ghes.state(source), SourceState::Usable);
+        }
+        assert_eq!(machine.run_interrupts(9).concat(), [page(1), page(2)]);
+        assert_eq!(machine.by_exception((page(3), 4096), page(3)), Telling::Written);
+        assert_eq!(machine.guest.abort(&machine.ram), [page(3)]);
+    }
+}
+
+#[test]
+fn memory_that_is_not_of_the_region_alone_is_the_guests() {
+    let machine = Machine::boot();
+    for (gpa, len) in [
+        (REGION - 4096, 8192),
+        (REGION - 4096, 4096),
+        (REGION & !0x1f_ffff, 2 << 20),
+    ] {
+        assert!(!machine.ghes.holds(Gpa::from_bits(gpa), len), "{gpa:#x}");
+    }
+}
