@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define PAGE 4096UL
@@ -78,6 +79,52 @@ static int open_guest_ram(unsigned long pid, unsigned long nth)
 	return file;
 }
 
+/* A line of /proc/PID/maps, as far as it matters here. */
+struct mapping {
+	unsigned long start, end, offset, inode;
+};
+
+static int next_mapping(FILE *maps, struct mapping *mapping)
+{
+	char line[PATH_MAX + 128];
+
+	return fgets(line, sizeof(line), maps) != NULL && sscanf(line, "%lx-%lx %*s %lx %*s %lu", &mapping->start, &mapping->end,
+								 &mapping->offset, &mapping->inode) == 4;
+}
+
+/*
+ * Where the process has put other memory in the place of a page of its guest's, that is what is meant: opens its file instead
+ * of guest RAM's, and changes the offset to that in it. 0, or -1 and errno.
+ */
+static int follow_replacement(struct guest_ram *ram)
+{
+	struct mapping mapping;
+	struct stat memfd;
+	char path[128];
+	unsigned long base = 0;
+	FILE *maps;
+
+	snprintf(path, sizeof(path), "/proc/%lu/maps", ram->pid);
+	if (fstat(ram->file, &memfd) != 0 || (maps = fopen(path, "re")) == NULL)
+		return -1;
+	while (base == 0 && next_mapping(maps, &mapping))
+		if (mapping.inode == memfd.st_ino)
+			base = mapping.start - mapping.offset;
+	rewind(maps);
+	while (base != 0 && next_mapping(maps, &mapping)) {
+		unsigned long address = base + ram->offset;
+		if (address < mapping.start || address >= mapping.end || mapping.inode == memfd.st_ino)
+			continue;
+		close(ram->file);
+		snprintf(path, sizeof(path), "/proc/%lu/map_files/%lx-%lx", ram->pid, mapping.start, mapping.end);
+		ram->file = open(path, O_RDWR | O_CLOEXEC);
+		ram->offset = mapping.offset + (address - mapping.start);
+		break;
+	}
+	fclose(maps);
+	return ram->file < 0 ? -1 : 0;
+}
+
 /* Maps what the arguments say. 0, or the exit code where they are not understood or the pages are not there. */
 static int map_guest_ram(int argc, char **argv, struct guest_ram *ram)
 {
@@ -102,6 +149,8 @@ static int map_guest_ram(int argc, char **argv, struct guest_ram *ram)
 	ram->file = open_guest_ram(ram->pid, nth);
 	if (ram->file < 0)
 		return failed("looking for memfd:seawall-guest");
+	if (follow_replacement(ram) != 0)
+		return failed("looking for what is mapped there");
 	ram->pages = mmap(NULL, ram->bytes, PROT_READ | PROT_WRITE, MAP_SHARED, ram->file, (off_t)ram->offset);
 	return ram->pages == MAP_FAILED ? failed("mmap") : 0;
 }
