@@ -6,8 +6,8 @@ use std::time::Duration;
 use napi::bindgen_prelude::{BigInt, Either, Uint8Array};
 use napi_derive::napi;
 use seawall_vmm::{
-    BackendOptions, Boot, HugePage, Image, LinuxBoot, MemoryFailurePolicy, OnReset, RecoverablePolicy,
-    Threshold, ThresholdAction, UnclaimedAccessPolicy, UncontainablePolicy, VmOptions,
+    BackendOptions, Boot, HugePage, Image, LinuxBoot, MemoryFailurePolicy, NotifyGuest, OnReset,
+    RecoverablePolicy, Threshold, ThresholdAction, UnclaimedAccessPolicy, UncontainablePolicy, VmOptions,
 };
 
 use crate::error::NativeError;
@@ -32,7 +32,7 @@ pub struct NativeVmOptions {
     pub quarantine: bool,
     pub threshold: Option<NativeThreshold>,
     pub same_fault_limit: u32,
-    pub notify_guest: bool,
+    pub notify_guest: NativeNotifyGuest,
     pub defer_ms: u32,
     pub unclaimed_access: NativeUnclaimedAccess,
     pub decision_timeout_ms: u32,
@@ -112,6 +112,14 @@ pub enum NativeUncontainable {
     Stop,
 }
 
+#[napi(string_enum = "kebab-case")]
+#[derive(Debug)]
+pub enum NativeNotifyGuest {
+    None,
+    Ghes,
+    Agent,
+}
+
 pub(crate) fn options(options: NativeVmOptions) -> Result<VmOptions, NativeError> {
     Ok(VmOptions {
         id: options.id,
@@ -177,7 +185,11 @@ pub(crate) fn options(options: NativeVmOptions) -> Result<VmOptions, NativeError
                 },
             }),
             same_fault_limit: options.same_fault_limit,
-            notify_guest: options.notify_guest,
+            notify_guest: match options.notify_guest {
+                NativeNotifyGuest::None => NotifyGuest::None,
+                NativeNotifyGuest::Ghes => NotifyGuest::Ghes,
+                NativeNotifyGuest::Agent => NotifyGuest::Agent,
+            },
             defer: Duration::from_millis(options.defer_ms.into()),
         },
         decision_timeout: Duration::from_millis(options.decision_timeout_ms.into()),

@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 pub mod acpi;
+mod agent;
 mod backend;
 mod boot;
 mod containment;
@@ -37,7 +38,9 @@ pub use mode::UnsupportedMode;
 pub use options::{
     BackendKind, BackendOptions, Boot, Image, LinuxBoot, MAX_VCPUS, OnReset, UnclaimedAccessPolicy, VmOptions,
 };
-pub use sea::{MemoryFailurePolicy, RecoverablePolicy, Threshold, ThresholdAction, UncontainablePolicy};
+pub use sea::{
+    MemoryFailurePolicy, NotifyGuest, RecoverablePolicy, Threshold, ThresholdAction, UncontainablePolicy,
+};
 pub use seawall_kvm::{HugePage, SystemEventKind};
 pub use simulated::{AbortStep, Script, ScriptError, Step};
 pub use statistics::{DecisionStats, VmStats};

@@ -4,6 +4,7 @@
 //!              GICv3 Redistributors, 128 KiB for each vCPU, up to the Distributor
 //! 0x3fff_0000  GICv3 Distributor, 64 KiB
 //! 0x4000_2000  16550 UART, the console, 4 KiB
+//! 0x4000_3000  16550 UART, the line to an agent in the guest, 4 KiB, where the guest is told of lost pages by that
 //! 0x8000_0000  RAM
 //! ```
 
@@ -19,11 +20,15 @@ pub const RAM_BASE: u64 = 0x8000_0000;
 pub const SERIAL_BASE: u64 = 0x4000_2000;
 /// The size of the console's UART in bytes.
 pub const SERIAL_SIZE: u64 = 0x1000;
+/// The first guest-physical address of the UART that an agent in the guest talks by; it is as large as the console's.
+pub const AGENT_BASE: u64 = 0x4000_3000;
 
 /// The shared peripheral interrupt of the console's UART, counted from [`FIRST_SPI`] on.
 pub const SERIAL_SPI: u32 = 1;
 /// The shared peripheral interrupt that says that there is a record of a lost page, counted from [`FIRST_SPI`] on.
 pub const GHES_SPI: u32 = 2;
+/// The shared peripheral interrupt of the agent's UART, counted from [`FIRST_SPI`] on.
+pub const AGENT_SPI: u32 = 3;
 /// The INTID of the first shared peripheral interrupt (Arm IHI 0069, "INTIDs").
 pub const FIRST_SPI: u32 = 32;
 /// The INTID of the first private peripheral interrupt.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use seawall_kvm::{HugePage, host_page_size};
 
 use crate::error::VmError;
-use crate::sea::MemoryFailurePolicy;
+use crate::sea::{MemoryFailurePolicy, NotifyGuest};
 use crate::simulated::Script;
 
 /// The most vCPUs one virtual machine may have: what an arm64 KVM with GICv3 supports.
@@ -134,6 +134,12 @@ pub enum Image {
 }
 
 impl VmOptions {
+    /// Whether the guest has a UART for an agent that tells it of lost pages.
+    pub(crate) const fn has_agent_channel(&self) -> bool {
+        let boots_without_acpi = matches!(self.boot, Boot::Linux(LinuxBoot { acpi: false, .. }));
+        boots_without_acpi && matches!(self.memory_failure.notify_guest, NotifyGuest::Agent)
+    }
+
     /// Checks what can be checked before anything is created.
     pub(crate) fn validate(&self) -> Result<(), VmError> {
         let page = self.huge_page.map_or_else(host_page_size, HugePage::bytes);

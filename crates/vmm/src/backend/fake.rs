@@ -14,7 +14,7 @@ use crate::backend::{Kicker, VcpuBackend};
 use crate::devices::Bus;
 use crate::event::Outbox;
 use crate::options::{BackendKind, UnclaimedAccessPolicy};
-use crate::sea::{Granule, MemoryFailurePolicy, RecoverablePolicy, UncontainablePolicy};
+use crate::sea::{Granule, MemoryFailurePolicy, NotifyGuest, RecoverablePolicy, UncontainablePolicy};
 use crate::simulated::SimulatedQuarantine;
 use crate::statistics::Statistics;
 use crate::vcpu::{GuestGate, RunContext};
@@ -249,11 +249,11 @@ pub(crate) fn context(recoverable: RecoverablePolicy, outbox: Arc<Outbox>) -> Ru
             quarantine: true,
             threshold: None,
             same_fault_limit: 3,
-            notify_guest: true,
+            notify_guest: NotifyGuest::Ghes,
             defer: Duration::from_millis(200),
         },
         unclaimed: UnclaimedAccessPolicy::Abort,
-        bus: Bus::new(Arc::clone(&outbox), None),
+        bus: Bus::new(Arc::clone(&outbox), None, None),
         ledger: Arc::default(),
         gate: Arc::new(GuestGate::new([])),
         quarantine: Box::new(SimulatedQuarantine::new(&Arc::new(

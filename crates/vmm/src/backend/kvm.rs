@@ -12,7 +12,7 @@ use seawall_kvm::{
 use crate::backend::{Kicker, Machine, VcpuBackend, power_at_reset};
 use crate::devices::InterruptLine;
 use crate::memory_layout::{
-    GHES_SPI, GIC_DISTRIBUTOR_BASE, GIC_INTERRUPTS, RAM_BASE, SERIAL_SPI, gic_redistributors,
+    AGENT_SPI, GHES_SPI, GIC_DISTRIBUTOR_BASE, GIC_INTERRUPTS, RAM_BASE, SERIAL_SPI, gic_redistributors,
 };
 use crate::options::{Boot, VmOptions};
 use crate::sea::Granule;
@@ -30,8 +30,8 @@ pub(super) fn create(options: &VmOptions, memory: &Arc<GuestMemory>) -> Result<M
         Ok(Box::new(vcpu) as Box<dyn VcpuBackend>)
     });
     let vcpus = vcpus.collect::<Result<Vec<_>, KvmError>>()?;
-    let (gic, serial_interrupt, ghes_interrupt) = match &options.boot {
-        Boot::Flat { .. } => (None, None, None),
+    let (gic, serial_interrupt, ghes_interrupt, agent_interrupt) = match &options.boot {
+        Boot::Flat { .. } => (None, None, None, None),
         Boot::Linux(_) => {
             let gic = vm.create_gic(GicConfig {
                 distributor: GIC_DISTRIBUTOR_BASE,
@@ -39,10 +39,12 @@ pub(super) fn create(options: &VmOptions, memory: &Arc<GuestMemory>) -> Result<M
                 interrupts: GIC_INTERRUPTS,
             })?;
             let interrupt = |spi| Ok::<Arc<dyn InterruptLine>, KvmError>(Arc::new(vm.irqfd(spi)?));
+            let agent = options.has_agent_channel().then(|| interrupt(AGENT_SPI));
             (
                 Some(gic),
                 Some(interrupt(SERIAL_SPI)?),
                 Some(interrupt(GHES_SPI)?),
+                agent.transpose()?,
             )
         }
     };
@@ -54,6 +56,7 @@ pub(super) fn create(options: &VmOptions, memory: &Arc<GuestMemory>) -> Result<M
         gic,
         serial_interrupt,
         ghes_interrupt,
+        agent_interrupt,
         gate,
         quarantine: Box::new(quarantine),
         granule: Granule::from_bytes(host_page_size()),

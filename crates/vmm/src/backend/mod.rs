@@ -125,6 +125,8 @@ pub(crate) struct Machine {
     pub(crate) serial_interrupt: Option<Arc<dyn InterruptLine>>,
     /// The interrupt that says that there is a record of a lost page, likewise.
     pub(crate) ghes_interrupt: Option<Arc<dyn InterruptLine>>,
+    /// The interrupt of the agent's UART, likewise, where there is one.
+    pub(crate) agent_interrupt: Option<Arc<dyn InterruptLine>>,
     pub(crate) gate: Arc<GuestGate>,
     pub(crate) quarantine: Box<dyn PageQuarantine>,
     /// What a lost page takes with it where nobody says more.
@@ -150,6 +152,7 @@ pub(crate) fn create(options: &VmOptions, memory: &Arc<GuestMemory>) -> Result<M
                 gic: None,
                 serial_interrupt: None,
                 ghes_interrupt: None,
+                agent_interrupt: None,
                 quarantine: Box::new(quarantine),
                 granule: Granule::PAGE,
             })

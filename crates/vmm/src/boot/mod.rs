@@ -33,15 +33,15 @@ pub(crate) enum BootSource {
 }
 
 impl BootSource {
-    /// Opens what a guest starts with.
-    pub(crate) fn open(boot: &Boot) -> Result<Self, BootError> {
+    /// Opens what a guest starts with; `agent` says whether there is a line to an agent in it.
+    pub(crate) fn open(boot: &Boot, agent: bool) -> Result<Self, BootError> {
         Ok(match boot {
             Boot::Flat {
                 image,
                 load_address,
                 entry,
             } => Self::Flat(FlatSource::open(image, *load_address, *entry)?),
-            Boot::Linux(boot) => Self::Linux(LinuxSource::open(boot)?),
+            Boot::Linux(boot) => Self::Linux(LinuxSource::open(boot, agent)?),
         })
     }
 

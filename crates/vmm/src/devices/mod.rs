@@ -5,9 +5,11 @@ mod serial;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::agent::AgentChannel;
 use crate::event::Outbox;
-use crate::memory_layout::{SERIAL_BASE, SERIAL_SIZE};
-use serial::Serial;
+use crate::memory_layout::{AGENT_BASE, SERIAL_BASE, SERIAL_SIZE};
+
+pub(crate) use serial::{Serial, SerialPeer};
 
 /// A device's line to the interrupt controller.
 pub(crate) trait InterruptLine: Send + Sync + fmt::Debug {
@@ -20,13 +22,21 @@ pub(crate) trait InterruptLine: Send + Sync + fmt::Debug {
 pub(crate) struct Bus {
     outbox: Arc<Outbox>,
     serial: Mutex<Serial>,
+    agent: Option<Arc<AgentChannel>>,
 }
 
 impl Bus {
-    /// `interrupt` is the console's; a guest without an interrupt controller has none, and polls.
-    pub(crate) fn new(outbox: Arc<Outbox>, interrupt: Option<Arc<dyn InterruptLine>>) -> Self {
+    /// `interrupt` is the console's; a guest without an interrupt controller has none, and polls. `agent` is the line to the
+    /// guest's agent, where there is one.
+    pub(crate) fn new(
+        outbox: Arc<Outbox>,
+        interrupt: Option<Arc<dyn InterruptLine>>,
+        agent: Option<Arc<AgentChannel>>,
+    ) -> Self {
+        let peer = Arc::<Outbox>::clone(&outbox);
         Self {
-            serial: Mutex::new(Serial::new(Arc::clone(&outbox), interrupt)),
+            serial: Mutex::new(Serial::new(peer, interrupt)),
+            agent,
             outbox,
         }
     }
@@ -34,21 +44,37 @@ impl Bus {
     /// Brings the devices back to what they are before a guest uses them. Console input that no guest has read stays.
     pub(crate) fn reset(&self) {
         self.serial().reset();
+        if let Some(agent) = &self.agent {
+            agent.reset();
+        }
     }
 
     /// Answers a load, little-endian; `None` where no device is.
     pub(crate) fn read(&self, gpa: u64, len: u8) -> Option<[u8; 8]> {
-        let offset = serial_offset(gpa)?;
         let mut data = [0; 8];
-        data[0] = self.serial().read(offset, len);
+        data[0] = match self.claim(gpa)? {
+            (Claim::Console, offset) => self.serial().read(offset, len),
+            (Claim::Agent(agent), offset) => agent.read(offset, len),
+        };
         Some(data)
     }
 
     /// Takes a store; `None` where no device is.
     pub(crate) fn write(&self, gpa: u64, data: &[u8]) -> Option<()> {
-        let offset = serial_offset(gpa)?;
-        self.serial().write(offset, data);
+        match self.claim(gpa)? {
+            (Claim::Console, offset) => self.serial().write(offset, data),
+            (Claim::Agent(agent), offset) => agent.write(offset, data),
+        }
         Some(())
+    }
+
+    /// The device at an address, and the offset from its start.
+    fn claim(&self, gpa: u64) -> Option<(Claim<'_>, u64)> {
+        if let Some(offset) = offset(SERIAL_BASE, gpa) {
+            return Some((Claim::Console, offset));
+        }
+        let agent = self.agent.as_deref()?;
+        Some((Claim::Agent(agent), offset(AGENT_BASE, gpa)?))
     }
 
     /// Hands input to the console; returns how many bytes it had room for. Where that is not all, the outbox's reader is
@@ -80,9 +106,15 @@ impl Bus {
     }
 }
 
-fn serial_offset(gpa: u64) -> Option<u64> {
-    gpa.checked_sub(SERIAL_BASE)
-        .filter(|offset| *offset < SERIAL_SIZE)
+/// Which device is meant.
+enum Claim<'a> {
+    Console,
+    Agent(&'a AgentChannel),
+}
+
+/// The offset of an address in a UART's registers, if it is there.
+fn offset(base: u64, gpa: u64) -> Option<u64> {
+    gpa.checked_sub(base).filter(|offset| *offset < SERIAL_SIZE)
 }
 
 #[cfg(test)]
@@ -110,7 +142,7 @@ mod tests {
         let outbox = Arc::new(Outbox::new(Box::new(|| {})));
         let edges = Arc::new(Edges::default());
         let line: Arc<dyn InterruptLine> = Arc::<Edges>::clone(&edges);
-        (Bus::new(outbox, Some(line)), edges)
+        (Bus::new(outbox, Some(line), None), edges)
     }
 
     #[test]
@@ -209,7 +241,7 @@ mod tests {
         let (interrupt, interrupts) = Bell::new();
         let (wake, woken) = Bell::new();
         let outbox = Arc::new(Outbox::new(Box::new(move || wake.ring())));
-        let bus = Arc::new(Bus::new(Arc::clone(&outbox), Some(Arc::new(interrupt))));
+        let bus = Arc::new(Bus::new(Arc::clone(&outbox), Some(Arc::new(interrupt)), None));
         let mut output = bus.take_console(1);
         // The transmitter gets busy in the middle, because nothing is taken before.
         let before = (1 << 20) - input.len() / 2;

@@ -1,8 +1,8 @@
-//! The console: a 16550A UART between the guest's driver and whoever reads and writes the console.
+//! A 16550A UART between the guest's driver and whoever is at the other end of the line: the console's reader, or the monitor.
 //!
 //! vm-superio keeps the registers and loops back. What it models without time and flow control is here:
 //!
-//! - a transmitter that is busy while the console's reader does not keep up;
+//! - a transmitter that is busy while the other end does not keep up;
 //! - a receiver that keeps its input until the guest wants it;
 //! - interrupts that last as long as their cause, so that a driver that leaves some of the input is told of the rest;
 //! - an end to each interrupt: a line that is infinitely fast has the next byte there, and room for another, before the
@@ -21,6 +21,32 @@ use vm_superio::serial::{NoEvents, SerialState};
 
 use crate::devices::InterruptLine;
 use crate::event::Outbox;
+
+/// The other end of a UART's line. It is called with the UART locked, by the thread of a vCPU: it must not wait.
+pub(crate) trait SerialPeer: Send + Sync {
+    /// Takes a byte of output.
+    fn take_output(&self, byte: u8);
+
+    /// Whether the guest is to wait before it sends more.
+    fn is_busy(&self) -> bool;
+
+    /// There is room again for input of which only a part was taken.
+    fn room_for_input(&self);
+}
+
+impl SerialPeer for Outbox {
+    fn take_output(&self, byte: u8) {
+        self.push_console(&[byte]);
+    }
+
+    fn is_busy(&self) -> bool {
+        self.console_is_busy()
+    }
+
+    fn room_for_input(&self) {
+        self.wake();
+    }
+}
 
 /// The eight byte-wide registers of a 16550.
 const REGISTERS: u64 = 8;
@@ -56,9 +82,9 @@ const INPUT_CAPACITY: usize = 256;
 const POLLS: u8 = 2;
 
 /// A 16550A. Accesses that are not one byte wide do not reach its registers, as on hardware with a byte lane.
-pub(super) struct Serial {
+pub(crate) struct Serial {
     uart: vm_superio::Serial<NoTrigger, NoEvents, io::Sink>,
-    outbox: Arc<Outbox>,
+    peer: Arc<dyn SerialPeer>,
     /// Absent where there is no interrupt controller.
     interrupt: Option<Arc<dyn InterruptLine>>,
     input: VecDeque<u8>,
@@ -89,10 +115,10 @@ impl Trigger for NoTrigger {
 }
 
 impl Serial {
-    pub(super) fn new(outbox: Arc<Outbox>, interrupt: Option<Arc<dyn InterruptLine>>) -> Self {
+    pub(crate) fn new(peer: Arc<dyn SerialPeer>, interrupt: Option<Arc<dyn InterruptLine>>) -> Self {
         Self {
             uart: vm_superio::Serial::new(NoTrigger, io::sink()),
-            outbox,
+            peer,
             interrupt,
             input: VecDeque::with_capacity(INPUT_CAPACITY),
             more_input: false,
@@ -105,8 +131,8 @@ impl Serial {
     }
 
     /// Sets the registers to what they are before a driver uses them. The input stays.
-    pub(super) fn reset(&mut self) {
-        let fresh = Self::new(Arc::clone(&self.outbox), self.interrupt.clone());
+    pub(crate) fn reset(&mut self) {
+        let fresh = Self::new(Arc::clone(&self.peer), self.interrupt.clone());
         *self = Self {
             input: std::mem::take(&mut self.input),
             more_input: self.more_input,
@@ -114,7 +140,7 @@ impl Serial {
         };
     }
 
-    pub(super) fn read(&mut self, offset: u64, len: u8) -> u8 {
+    pub(crate) fn read(&mut self, offset: u64, len: u8) -> u8 {
         let Some(register) = register(offset, len.into()) else {
             return 0;
         };
@@ -132,7 +158,7 @@ impl Serial {
         value
     }
 
-    pub(super) fn write(&mut self, offset: u64, data: &[u8]) {
+    pub(crate) fn write(&mut self, offset: u64, data: &[u8]) {
         let (Some(register), [byte]) = (register(offset, data.len()), data) else {
             return;
         };
@@ -140,7 +166,7 @@ impl Serial {
         if register == DATA && !divisor_latch(&before) {
             self.emptied = true;
             if !loops_back(&before) {
-                self.outbox.push_console(&[*byte]);
+                self.peer.take_output(*byte);
                 self.look();
                 return;
             }
@@ -155,9 +181,9 @@ impl Serial {
         self.look();
     }
 
-    /// Hands input to the receiver; returns how many bytes it had room for. Where that is not all, the outbox's reader is
-    /// woken when there is room again.
-    pub(super) fn input(&mut self, input: &[u8]) -> usize {
+    /// Hands input to the receiver; returns how many bytes it had room for. Where that is not all, the other end is told when
+    /// there is room again.
+    pub(crate) fn input(&mut self, input: &[u8]) -> usize {
         let taken = input.len().min(self.input_room());
         self.input.extend(&input[..taken]);
         self.more_input |= taken < input.len();
@@ -166,7 +192,7 @@ impl Serial {
     }
 
     /// For how many bytes of input there is room: where there was too little, for none until the guest has taken everything.
-    pub(super) fn input_room(&self) -> usize {
+    pub(crate) fn input_room(&self) -> usize {
         if self.more_input {
             0
         } else {
@@ -174,9 +200,16 @@ impl Serial {
         }
     }
 
+    /// Throws away the input that the guest has not read.
+    pub(crate) fn drop_input(&mut self) {
+        self.input.clear();
+        self.more_input = false;
+        self.look();
+    }
+
     /// Looks whether something has begun that the guest is to be told of, and tells it.
-    pub(super) fn look(&mut self) {
-        let ready = !self.outbox.console_is_busy();
+    pub(crate) fn look(&mut self) {
+        let ready = !self.peer.is_busy();
         self.emptied |= ready && !self.ready;
         self.ready = ready;
         let pending = self.pending_interrupts(&self.uart.state());
@@ -198,7 +231,7 @@ impl Serial {
         if self.input.is_empty() {
             self.handled |= IER_RECEIVED_DATA;
             if std::mem::take(&mut self.more_input) {
-                self.outbox.wake();
+                self.peer.room_for_input();
             }
         }
         byte

@@ -28,8 +28,8 @@ use super::region::Source;
 use crate::error::VmError;
 use crate::memory_layout::PAGE_SIZE;
 
-/// How long a record may lie unread before the guest counts as one that reads none.
-pub(super) const SILENCE: Duration = Duration::from_secs(5);
+/// How long a guest may leave unread what it was told before it counts as one that reads nothing.
+pub(crate) const SILENCE: Duration = Duration::from_secs(5);
 /// What the guest writes when it has read a record.
 const ACKNOWLEDGED: u64 = 1;
 
@@ -38,7 +38,7 @@ const ACKNOWLEDGED: u64 = 1;
 pub enum SourceState {
     /// It can.
     Usable,
-    /// The guest has not read a record for 5 seconds: it does not know ACPI, or it hangs. It may read it later.
+    /// The guest has not read what it was told for 5 seconds: it does not know ACPI, has no agent, or hangs. It may read it later.
     Silent,
     /// A page that the source needs is lost itself, or the region was never written.
     Disabled,

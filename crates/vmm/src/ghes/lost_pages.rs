@@ -7,7 +7,7 @@ use super::page_set::{PageSet, without};
 
 /// The lost pages of one guest, by their numbers.
 #[derive(Debug, Default)]
-pub(super) struct LostPages {
+pub(crate) struct LostPages {
     /// Of those somebody waits for.
     urgent: VecDeque<u64>,
     /// The others, in ranges of which none lies in another.
@@ -18,13 +18,13 @@ pub(super) struct LostPages {
 
 impl LostPages {
     /// Adds those pages that are not known yet.
-    pub(super) fn add(&mut self, pages: Range<u64>) {
+    pub(crate) fn add(&mut self, pages: Range<u64>) {
         self.waiting.extend(self.known.missing(pages.clone()));
         self.known.insert(pages);
     }
 
     /// Puts a page before all that nobody waits for, if it waits itself.
-    pub(super) fn hurry(&mut self, page: u64) {
+    pub(crate) fn hurry(&mut self, page: u64) {
         if self.waiting.iter().any(|range| range.contains(&page)) {
             self.cut_out(&(page..page + 1));
             self.urgent.push_back(page);
@@ -32,31 +32,31 @@ impl LostPages {
     }
 
     /// Notes that a record of these pages was written.
-    pub(super) fn told(&mut self, pages: &Range<u64>) {
+    pub(crate) fn told(&mut self, pages: &Range<u64>) {
         self.cut_out(pages);
         self.known.insert(pages.clone());
     }
 
     /// Forgets pages that are good again.
-    pub(super) fn forget(&mut self, pages: &Range<u64>) {
+    pub(crate) fn forget(&mut self, pages: &Range<u64>) {
         self.cut_out(pages);
         self.known.remove(pages);
     }
 
     /// How many of the next pages somebody waits for.
-    pub(super) fn urgent(&self) -> usize {
+    pub(crate) fn urgent(&self) -> usize {
         self.urgent.len()
     }
 
     /// How many pages there are to be told of, counted up to a limit.
-    pub(super) fn count(&self, limit: usize) -> usize {
+    pub(crate) fn count(&self, limit: usize) -> usize {
         let others = self.waiting.iter().cloned().flatten();
         let room = limit.saturating_sub(self.urgent.len());
         (self.urgent.len() + others.take(room).count()).min(limit)
     }
 
     /// Takes the next pages, `limit` at most.
-    pub(super) fn take(&mut self, limit: usize) -> Vec<u64> {
+    pub(crate) fn take(&mut self, limit: usize) -> Vec<u64> {
         let mut taken = Vec::new();
         while taken.len() < limit {
             if let Some(page) = self.urgent.pop_front() {

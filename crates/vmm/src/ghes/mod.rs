@@ -34,13 +34,15 @@ use seawall_arm64::Gpa;
 use crate::memory_layout::PAGE_SIZE;
 use backlog::Backlog;
 use error_source::{ErrorSource, Turn};
-use lost_pages::LostPages;
-use page_set::{pages, without};
+use page_set::without;
 
 pub use by_exception::Telling;
 pub use by_interrupt::Progress;
+pub(crate) use error_source::SILENCE;
 pub use error_source::SourceState;
+pub(crate) use lost_pages::LostPages;
 pub use memory::RegionMemory;
+pub(crate) use page_set::{PageSet, pages};
 pub use policy::{Consumption, NotificationStep, RETRIES, SourceStates, Tried, next_step};
 pub use region::{REGION_SIZE, Source};
 pub use wait::{ACK_LIMIT, ACK_PAUSE, Waited, wait};

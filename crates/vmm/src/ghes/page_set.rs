@@ -6,25 +6,25 @@ use std::ops::Range;
 use crate::memory_layout::PAGE_SIZE;
 
 /// The numbers of the pages that hold a byte of a range of guest-physical addresses; of an empty range, one page.
-pub(super) const fn pages(gpa: u64, len: u64) -> Range<u64> {
+pub(crate) const fn pages(gpa: u64, len: u64) -> Range<u64> {
     let last = gpa.saturating_add(len.saturating_sub(1));
     gpa / PAGE_SIZE..last / PAGE_SIZE + 1
 }
 
 /// A set of pages, by their numbers: the address of the first byte is the number times the page size.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct PageSet {
+pub(crate) struct PageSet {
     /// From the first page of a range to the one behind its last. No two ranges touch each other.
     ranges: BTreeMap<u64, u64>,
 }
 
 impl PageSet {
-    pub(super) fn contains(&self, page: u64) -> bool {
+    pub(crate) fn contains(&self, page: u64) -> bool {
         let before = self.ranges.range(..=page).next_back();
         before.is_some_and(|(_, end)| page < *end)
     }
 
-    pub(super) fn insert(&mut self, pages: Range<u64>) {
+    pub(crate) fn insert(&mut self, pages: Range<u64>) {
         if pages.is_empty() {
             return;
         }
@@ -37,7 +37,7 @@ impl PageSet {
         self.ranges.insert(start, end);
     }
 
-    pub(super) fn remove(&mut self, pages: &Range<u64>) {
+    pub(crate) fn remove(&mut self, pages: &Range<u64>) {
         if pages.is_empty() {
             return;
         }
@@ -53,7 +53,7 @@ impl PageSet {
     }
 
     /// The parts of a range that are not in the set, by address.
-    pub(super) fn missing(&self, pages: Range<u64>) -> Vec<Range<u64>> {
+    pub(crate) fn missing(&self, pages: Range<u64>) -> Vec<Range<u64>> {
         if pages.is_empty() {
             return Vec::new();
         }
@@ -81,7 +81,7 @@ impl PageSet {
 }
 
 /// What is left of a range when another one is cut out: up to two ranges.
-pub(super) fn without(range: Range<u64>, hole: &Range<u64>) -> impl Iterator<Item = Range<u64>> + use<> {
+pub(crate) fn without(range: Range<u64>, hole: &Range<u64>) -> impl Iterator<Item = Range<u64>> + use<> {
     let before = range.start..range.end.min(hole.start);
     let behind = range.start.max(hole.end)..range.end;
     [before, behind].into_iter().filter(|rest| !rest.is_empty())

@@ -15,6 +15,6 @@ pub use injection::{AbortRequest, Access, BARE_DATA_ABORT, Fidelity, InjectionPl
 pub use ledger::{Granule, Ledger, LedgerTotals, PageHit, PageState, PoisonedPage};
 pub use memory_error::{Consumer, ConsumerMode, ErrorReport, FailureSource, MemoryError, SignalCode};
 pub use policy::{
-    FailureAction, History, MemoryFailurePolicy, RecoverablePolicy, Severity, Threshold, ThresholdAction,
-    UncontainablePolicy, Verdict, VerdictReason, decide, severity,
+    FailureAction, History, MemoryFailurePolicy, NotifyGuest, RecoverablePolicy, Severity, Threshold,
+    ThresholdAction, UncontainablePolicy, Verdict, VerdictReason, decide, severity,
 };

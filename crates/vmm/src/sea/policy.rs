@@ -20,10 +20,21 @@ pub struct MemoryFailurePolicy {
     pub threshold: Option<Threshold>,
     /// How often the guest's kernel may get the same abort in a row (same page, same instruction) before the VM stops.
     pub same_fault_limit: u32,
-    /// Whether a guest that was booted with ACPI is told which of its pages are lost, so that it retires them.
-    pub notify_guest: bool,
+    /// How the guest is told which of its pages are lost, so that it retires them.
+    pub notify_guest: NotifyGuest,
     /// How long an access whose abort is deferred may run again before it gets the abort; 0 is never.
     pub defer: Duration,
+}
+
+/// How a guest is told which of its pages are lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotifyGuest {
+    /// Not at all.
+    None,
+    /// By error records of ACPI, where it is a Linux guest that is booted with ACPI.
+    Ghes,
+    /// By an agent of its own, where it is a Linux guest that is booted without ACPI: it finds a second UART for that.
+    Agent,
 }
 
 /// What to do when a guest has lost many pages.

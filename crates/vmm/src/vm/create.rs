@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, mpsc};
 
 use seawall_kvm::{GuestMemory, KvmError, MemoryErrorSignal, MemoryErrorWatch, RegId, host_page_size};
 
+use crate::agent::AgentChannel;
 use crate::backend;
 use crate::boot::{BootMemory, BootSource};
 use crate::containment::signalled;
@@ -13,7 +14,7 @@ use crate::error::VmError;
 use crate::event::{Outbox, Wake};
 use crate::notifier::GuestNotifier;
 use crate::options::{OnReset, VmOptions};
-use crate::sea::Ledger;
+use crate::sea::{Ledger, NotifyGuest};
 use crate::statistics::Statistics;
 use crate::vcpu::{self, Ask, ParkReason, Questions, RunContext, VcpuThread};
 use crate::vm::control::{Control, Limits};
@@ -70,7 +71,7 @@ fn create(
         page: host_page_size(),
         received: options.memory,
     })?;
-    let source = BootSource::open(&options.boot)?;
+    let source = BootSource::open(&options.boot, options.has_agent_channel())?;
     let boot = source.read(options.memory)?;
     let memory = Arc::new(GuestMemory::create(size, options.huge_page)?);
     let mut machine = backend::create(options, &memory)?;
@@ -85,7 +86,9 @@ fn create(
         ledger: &ledger,
     };
     let registers = boot.place(&boot_memory, &cpus)?;
-    let ghes_region = boot.ghes_region().filter(|_| options.memory_failure.notify_guest);
+    let ghes_region = boot
+        .ghes_region()
+        .filter(|_| options.memory_failure.notify_guest == NotifyGuest::Ghes);
     let notifier = ghes_region.map(|region| {
         GuestNotifier::new(
             region,
@@ -95,12 +98,18 @@ fn create(
         )
     });
     drop(boot);
+    let agent = options.has_agent_channel().then(|| {
+        let control = sender.clone();
+        // The control thread is gone once the VM is closed.
+        let wake = Box::new(move || drop(control.send(Message::LookAfterGuest)));
+        Arc::new(AgentChannel::new(machine.agent_interrupt, wake))
+    });
     let outbox = Arc::new(Outbox::new(wake));
     let context = Arc::new(RunContext {
         backend: options.backend.kind(),
         policy: options.memory_failure,
         unclaimed: options.unclaimed_access,
-        bus: Bus::new(Arc::clone(&outbox), machine.serial_interrupt),
+        bus: Bus::new(Arc::clone(&outbox), machine.serial_interrupt, agent),
         ledger,
         gate: machine.gate,
         quarantine: machine.quarantine,

@@ -97,8 +97,8 @@ impl Vm {
     /// ```
     /// use std::sync::mpsc;
     /// use seawall_vmm::{
-    ///     BackendOptions, Boot, Image, MemoryFailurePolicy, OnReset, RecoverablePolicy, Script, Step, SystemEventKind,
-    ///     UnclaimedAccessPolicy, UncontainablePolicy, Vm, VmOptions,
+    ///     BackendOptions, Boot, Image, MemoryFailurePolicy, NotifyGuest, OnReset, RecoverablePolicy, Script, Step,
+    ///     SystemEventKind, UnclaimedAccessPolicy, UncontainablePolicy, Vm, VmOptions,
     /// };
     ///
     /// let script = Script::new(vec![vec![Step::SystemEvent(SystemEventKind::Shutdown)]]).expect("playable");
@@ -119,7 +119,7 @@ impl Vm {
     ///         quarantine: true,
     ///         threshold: None,
     ///         same_fault_limit: 3,
-    ///         notify_guest: true,
+    ///         notify_guest: NotifyGuest::Ghes,
     ///         defer: std::time::Duration::from_millis(200),
     ///     },
     ///     unclaimed_access: UnclaimedAccessPolicy::Abort,

@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 
 use seawall_arm64::Pstate;
 use seawall_kvm::RegId;
-use seawall_vmm::{BackendOptions, Boot, Image, MemoryFailurePolicy, OnReset, VmOptions, VmState};
+use seawall_vmm::{
+    BackendOptions, Boot, Image, MemoryFailurePolicy, NotifyGuest, OnReset, VmOptions, VmState,
+};
 
 use crate::difference::Snapshot;
 use crate::harness::{INJECT, LIMIT, Machine, options};
@@ -120,7 +122,7 @@ impl Guest {
             quarantine: false,
             // It is the same page, again and again.
             same_fault_limit: u32::MAX,
-            notify_guest: false,
+            notify_guest: NotifyGuest::None,
             ..policy
         };
         let machine = Machine::with(VmOptions {

@@ -7,7 +7,7 @@ use seawall_arm64::{AbortKind, Esr, Gpa, Gva, Pstate};
 use seawall_vmm::sea::{AbortRequest, Decision, Fidelity};
 use seawall_vmm::{
     AbortStep, BackendOptions, Boot, ClosedVm, Event, EventKind, Image, Injection, MemoryFailure,
-    MemoryFailurePolicy, OnReset, RecoverablePolicy, Reply, Script, Step, UnclaimedAccessPolicy,
+    MemoryFailurePolicy, NotifyGuest, OnReset, RecoverablePolicy, Reply, Script, Step, UnclaimedAccessPolicy,
     UncontainablePolicy, Vm, VmError, VmExit, VmOptions, VmState,
 };
 
@@ -47,7 +47,7 @@ pub(crate) const fn policy(
         quarantine: true,
         threshold: None,
         same_fault_limit: 3,
-        notify_guest: true,
+        notify_guest: NotifyGuest::Ghes,
         defer: Duration::from_millis(200),
     }
 }

@@ -9,8 +9,8 @@ use vm_fdt::{Error, FdtWriter};
 use super::SEED;
 use crate::acpi::{AcpiTables, MEMORY_DESCRIPTOR_SIZE, MEMORY_DESCRIPTOR_VERSION};
 use crate::memory_layout::{
-    GIC_DISTRIBUTOR_BASE, GIC_DISTRIBUTOR_SIZE, GIC_REDISTRIBUTOR_SIZE, MPIDR_AFFINITY, RAM_BASE,
-    SERIAL_BASE, SERIAL_SIZE, SERIAL_SPI, TIMER_PPIS, gic_redistributors,
+    AGENT_BASE, AGENT_SPI, GIC_DISTRIBUTOR_BASE, GIC_DISTRIBUTOR_SIZE, GIC_REDISTRIBUTOR_SIZE,
+    MPIDR_AFFINITY, RAM_BASE, SERIAL_BASE, SERIAL_SIZE, SERIAL_SPI, TIMER_PPIS, gic_redistributors,
 };
 
 /// The interrupt controller's phandle.
@@ -38,6 +38,8 @@ pub(super) struct DeviceTree<'a> {
     pub(super) seed: [u8; SEED],
     /// What the guest finds of ACPI.
     pub(super) acpi: Option<&'a AcpiTables>,
+    /// Whether there is a line to an agent.
+    pub(super) agent: bool,
 }
 
 impl DeviceTree<'_> {
@@ -51,13 +53,16 @@ impl DeviceTree<'_> {
         fdt.property_u32("#size-cells", 2)?;
         fdt.property_u32("interrupt-parent", GIC)?;
         self.chosen(&mut fdt)?;
-        aliases(&mut fdt)?;
+        self.aliases(&mut fdt)?;
         self.memory(&mut fdt)?;
         self.cpus(&mut fdt)?;
         psci(&mut fdt)?;
         timer(&mut fdt)?;
         self.interrupt_controller(&mut fdt)?;
-        serial(&mut fdt)?;
+        serial(&mut fdt, SERIAL_BASE, SERIAL_SPI)?;
+        if self.agent {
+            serial(&mut fdt, AGENT_BASE, AGENT_SPI)?;
+        }
         fdt.end_node(root)?;
         fdt.finish()
     }
@@ -82,6 +87,16 @@ impl DeviceTree<'_> {
             fdt.property_u32("linux,uefi-secure-boot", 2)?;
         }
         fdt.end_node(chosen)
+    }
+
+    /// By them Linux numbers its ttyS.
+    fn aliases(&self, fdt: &mut FdtWriter) -> Result<(), Error> {
+        let aliases = fdt.begin_node("aliases")?;
+        fdt.property_string("serial0", &format!("/serial@{SERIAL_BASE:x}"))?;
+        if self.agent {
+            fdt.property_string("serial1", &format!("/serial@{AGENT_BASE:x}"))?;
+        }
+        fdt.end_node(aliases)
     }
 
     fn memory(&self, fdt: &mut FdtWriter) -> Result<(), Error> {
@@ -128,12 +143,6 @@ impl DeviceTree<'_> {
     }
 }
 
-fn aliases(fdt: &mut FdtWriter) -> Result<(), Error> {
-    let aliases = fdt.begin_node("aliases")?;
-    fdt.property_string("serial0", &format!("/serial@{SERIAL_BASE:x}"))?;
-    fdt.end_node(aliases)
-}
-
 fn psci(fdt: &mut FdtWriter) -> Result<(), Error> {
     let psci = fdt.begin_node("psci")?;
     fdt.property_string_list(
@@ -156,11 +165,11 @@ fn timer(fdt: &mut FdtWriter) -> Result<(), Error> {
     fdt.end_node(timer)
 }
 
-fn serial(fdt: &mut FdtWriter) -> Result<(), Error> {
-    let serial = fdt.begin_node(&format!("serial@{SERIAL_BASE:x}"))?;
+fn serial(fdt: &mut FdtWriter, base: u64, spi: u32) -> Result<(), Error> {
+    let serial = fdt.begin_node(&format!("serial@{base:x}"))?;
     fdt.property_string("compatible", "ns16550a")?;
-    fdt.property_array_u64("reg", &[SERIAL_BASE, SERIAL_SIZE])?;
+    fdt.property_array_u64("reg", &[base, SERIAL_SIZE])?;
     fdt.property_u32("clock-frequency", SERIAL_CLOCK)?;
-    fdt.property_array_u32("interrupts", &[SPI, SERIAL_SPI, EDGE_RISING])?;
+    fdt.property_array_u32("interrupts", &[SPI, spi, EDGE_RISING])?;
     fdt.end_node(serial)
 }

@@ -51,6 +51,7 @@ pub(crate) struct LinuxSource {
     initrd: Option<BootFile>,
     command_line: String,
     acpi: bool,
+    agent: bool,
 }
 
 /// A kernel that was read and has its place.
@@ -61,6 +62,7 @@ pub(crate) struct PreparedLinux<'a> {
     command_line: &'a str,
     layout: Layout,
     acpi: Option<AcpiLayout>,
+    agent: bool,
     memory: u64,
 }
 
@@ -73,7 +75,7 @@ struct Layout {
 }
 
 impl LinuxSource {
-    pub(super) fn open(boot: &LinuxBoot) -> Result<Self, BootError> {
+    pub(super) fn open(boot: &LinuxBoot, agent: bool) -> Result<Self, BootError> {
         let command_line = boot.cmdline.as_deref().unwrap_or(DEFAULT_COMMAND_LINE);
         let prefix = if boot.acpi { ACPI_ON } else { "" };
         let limit = COMMAND_LINE_LIMIT - prefix.len();
@@ -94,6 +96,7 @@ impl LinuxSource {
                 .transpose()?,
             command_line: format!("{prefix}{command_line}"),
             acpi: boot.acpi,
+            agent,
         })
     }
 
@@ -116,6 +119,7 @@ impl LinuxSource {
             acpi: self
                 .acpi
                 .then(|| AcpiLayout::at(layout.device_tree + DEVICE_TREE_SIZE)),
+            agent: self.agent,
             memory,
         })
     }
@@ -183,6 +187,7 @@ impl PreparedLinux<'_> {
                 .map(|bytes| (layout.initrd, bytes.len() as u64)),
             seed: seed()?,
             acpi: acpi.as_ref(),
+            agent: self.agent,
         };
         let device_tree = device_tree.build().map_err(|error| VmError::Bug {
             message: format!("the device tree cannot be written: {error}"),

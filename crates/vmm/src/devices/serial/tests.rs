@@ -41,7 +41,7 @@ impl Bench {
         let edges = Arc::new(Edges::default());
         let line: Arc<dyn InterruptLine> = Arc::<Edges>::clone(&edges);
         Self {
-            serial: Serial::new(Arc::clone(&outbox), Some(line)),
+            serial: Serial::new(Arc::<Outbox>::clone(&outbox), Some(line)),
             outbox,
             edges,
             wakes,

@@ -9,7 +9,7 @@ const INJECT: MemoryFailurePolicy = MemoryFailurePolicy {
     quarantine: true,
     threshold: None,
     same_fault_limit: 3,
-    notify_guest: true,
+    notify_guest: NotifyGuest::Ghes,
     defer: Duration::ZERO,
 };
 const FIRST: History = History {

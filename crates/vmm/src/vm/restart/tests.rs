@@ -58,7 +58,7 @@ impl Machine {
             entry: None,
         };
         let restart = Restart {
-            boot: BootSource::open(&boot).expect("bytes"),
+            boot: BootSource::open(&boot, false).expect("bytes"),
             gic: None,
             cpus: vec![0],
         };
