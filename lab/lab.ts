@@ -81,7 +81,7 @@ export async function setUpLab(options: LabOptions = {}): Promise<Lab> {
     await makeBaseArchive(root, node, join(projectRoot, 'lab', 'init')),
     await makeProgramArchive(root, join(projectRoot, 'lab', 'programs')),
     await makeDependencyArchive(cache, projectRoot),
-    await makeLinuxGuest(root, kernel, join(projectRoot, 'lab', 'linux-guest')),
+    await makeLinuxGuest(root, kernel, projectRoot),
   ]
   const guests = await makeGuests(cache, root, projectRoot)
   const addon = options.addon === false ? null : await makeAddon(root, new CargoWorkspace(root, projectRoot))

@@ -1,5 +1,5 @@
 import { cpSync } from 'node:fs'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import { CpioWriter } from './cpio.ts'
 import { PROJECT_IN_LAB } from './dependency-archive.ts'
 import { filesBelow, fingerprintFiles } from './fingerprint.ts'
@@ -12,18 +12,23 @@ export const LINUX_GUEST = {
   initrd: join('build', 'linux-guest', 'initrd.cpio'),
 } as const
 
-/** Sources of the guest's programs; `report.c` is part of each. */
+/** Sources of the guest's programs. */
 const PROGRAMS: Readonly<Record<string, readonly string[]>> = {
-  init: ['init.c', 'console.c', 'process.c'],
-  bystander: ['bystander.c'],
+  init: ['init.c', 'console.c', 'process.c', 'report.c'],
+  bystander: ['bystander.c', 'report.c'],
   nothing: ['nothing.c'],
-  stress: ['stress.c', 'process.c'],
-  victim: ['victim.c'],
+  'retire-pages': ['retire-pages.c'],
+  stress: ['stress.c', 'process.c', 'report.c'],
+  victim: ['victim.c', 'report.c'],
 }
 
 /** Makes the part of the lab's initramfs that has the Linux guest: its kernel, which is the lab's own, and its initramfs. */
-export async function makeLinuxGuest(root: ToolRoot, kernel: LabKernel, sources: string): Promise<string> {
-  const initrd = await makeInitrd(root, sources)
+export async function makeLinuxGuest(
+  root: ToolRoot,
+  kernel: LabKernel,
+  projectRoot: string,
+): Promise<string> {
+  const initrd = await makeInitrd(root, projectRoot)
   const inputs = { initrd, kernel: kernel.packageVersion, PROJECT_IN_LAB, LINUX_GUEST, format: 1 }
   const folder = await root.cache.artefact('linux-guest', inputs, async (into) => {
     const archive = new CpioWriter(join(into, 'guest.cpio'))
@@ -35,16 +40,17 @@ export async function makeLinuxGuest(root: ToolRoot, kernel: LabKernel, sources:
 }
 
 /** Builds the guest's programs, and makes the initramfs that has them. */
-async function makeInitrd(root: ToolRoot, sources: string): Promise<string> {
-  const files = filesBelow(sources).filter((file) => /\.[ch]$/.test(file))
-  const inputs = { PROGRAMS, sources: fingerprintFiles(sources, files), root: root.key, format: 1 }
+async function makeInitrd(root: ToolRoot, projectRoot: string): Promise<string> {
+  const folders = [join('lab', 'linux-guest'), 'agent'].map((folder) => join(projectRoot, folder))
+  const files = folders.flatMap((folder) => filesBelow(folder)).filter((file) => /\.[ch]$/.test(file))
+  const inputs = { PROGRAMS, sources: fingerprintFiles(projectRoot, files), root: root.key, format: 1 }
   const folder = await root.cache.artefact('linux-guest-initrd', inputs, async (into) => {
     const archive = new CpioWriter(join(into, 'initrd.cpio'))
     await root.withScratch(async ({ outside, inside }) => {
-      for (const file of files) cpSync(file, join(outside, file.slice(sources.length)))
+      for (const file of files) cpSync(file, join(outside, basename(file)))
       for (const [name, own] of Object.entries(PROGRAMS)) {
         const options = ['-std=gnu17', '-O2', '-static', '-s', '-Wall', '-Wextra', '-Werror']
-        const paths = [...own, 'report.c'].map((source) => `${inside}/${source}`)
+        const paths = own.map((source) => `${inside}/${source}`)
         await root.run(`${root.crossPrefix}gcc`, [...options, ...paths, '-o', `${inside}/${name}`])
         archive.copy(name === 'init' ? 'init' : `bin/${name}`, join(outside, name), 0o755)
       }

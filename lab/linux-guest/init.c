@@ -38,6 +38,7 @@ static struct program bystander = { .name = "bystander", .input = -1 };
 static struct program workers[] = { { .name = "stress", .input = -1 }, { .name = "stress", .input = -1 } };
 static struct program *worker = &workers[0];
 static struct program victim = { .name = "victim", .input = -1 };
+static struct program agent = { .name = "retire-pages", .input = -1 };
 static _Atomic uint64_t *counter;
 
 static void write_file(const char *path, const char *text)
@@ -100,6 +101,8 @@ static struct program *find(pid_t pid)
 	for (size_t index = 0; index < 2; index++)
 		if (pid == workers[index].pid)
 			return &workers[index];
+	if (pid == agent.pid)
+		return &agent;
 	return pid == bystander.pid ? &bystander : pid == victim.pid ? &victim : &orphan;
 }
 
@@ -171,6 +174,19 @@ static void start_victim(const char *use)
 		fail("ptrace");
 }
 
+/* Starts the agent that retires lost pages, or sends it a signal. */
+static void use_agent(int signal)
+{
+	if (signal == 0 && agent.pid == 0) {
+		start(&agent, NULL, open("/dev/null", O_RDONLY | O_CLOEXEC));
+		report("agent state=started pid=%d", agent.pid);
+	} else if (signal != 0 && agent.pid != 0 && kill(agent.pid, signal) == 0) {
+		report("agent state=signalled pid=%d", agent.pid);
+	} else {
+		report("refused command=agent expected=%s received=%d", agent.pid == 0 ? "start" : "signal", signal);
+	}
+}
+
 static int tell(struct program *program, const char *text)
 {
 	if (program->pid != 0 && write(program->input, text, strlen(text)) > 0)
@@ -203,6 +219,8 @@ static void obey(char *line)
 			report("stress state=started pid=%d", worker->pid);
 	} else if (strcmp(command, "relieve") == 0) {
 		worker = &workers[1];
+	} else if (strcmp(command, "agent") == 0) {
+		use_agent(atoi(argument));
 	} else if (strcmp(command, "echo") == 0) {
 		unsigned long count = strtoul(argument, NULL, 10);
 		report("echo state=ready bytes=%lu", count);
