@@ -121,7 +121,7 @@ hold<
         decidedBy: 'policy' | 'decide' | 'fallback'
         reason: string
         quarantine: null | { method: 'userfaultfd' | 'memslot-hole' | 'hwpoison'; granule: number }
-        notified: null | { source: 'sea' | 'gsiv'; acked: boolean | null }
+        notified: null | { source: 'sea' | 'gsiv' | 'agent'; acked: boolean | null }
         deferral: null | { retries: number; ms: number; outcome: 'retired' | 'deadline' }
         injection: Injection | null
         ledger: { distinctPages: number; total: number }
@@ -164,7 +164,7 @@ hold<
 hold<
   Same<
     EventOf<'notification-failed'>,
-    Base & { type: 'notification-failed'; source: 'sea' | 'gsiv'; reason: 'unread' | 'lost' }
+    Base & { type: 'notification-failed'; source: 'sea' | 'gsiv' | 'agent'; reason: 'unread' | 'lost' }
   >
 >()
 hold<

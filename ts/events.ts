@@ -113,8 +113,11 @@ export type MemoryFailureEvent = EventBase &
     reason: string
     /** How further accesses to the page are kept off the hardware. */
     quarantine: null | { method: 'userfaultfd' | 'memslot-hole' | 'hwpoison'; granule: number }
-    /** How the guest was told which page is lost. */
-    notified: null | { source: 'sea' | 'gsiv'; acked: boolean | null }
+    /**
+     * How the guest was told which page is lost. `acked`: its kernel has read the record, or where its agent was told has retired
+     * the page; `null` while it still may.
+     */
+    notified: null | { source: 'sea' | 'gsiv' | 'agent'; acked: boolean | null }
     /** How long a kernel-mode consumer was made to retry. */
     deferral: null | { retries: number; ms: number; outcome: 'retired' | 'deadline' }
     /** The injection, where there was one. */
@@ -145,11 +148,11 @@ export type VmEvent =
       action: 'pause' | 'stop' | 'report'
     })
   /**
-   * The guest is not told of lost memory by `source`: it has not read a record for five seconds (`unread`; it may read it
-   * later), or memory that the source needs is lost itself (`lost`; until the guest boots again). Pages that it has not read of
+   * The guest is not told of lost memory by `source`: it has not read a record, or its agent has not answered, for five seconds (`unread`; it may
+   * do so later), or memory that the source needs is lost itself (`lost`; until the guest boots again). Pages that it has not read of
    * stay `quarantined`, and an access to one gets its abort as if `notifyGuest` were `none`.
    */
-  | (EventBase & { type: 'notification-failed'; source: 'sea' | 'gsiv'; reason: 'unread' | 'lost' })
+  | (EventBase & { type: 'notification-failed'; source: 'sea' | 'gsiv' | 'agent'; reason: 'unread' | 'lost' })
   | (EventBase & {
       type: 'decision-fallback'
       failure: number

@@ -94,7 +94,7 @@ export interface NativeVmOptions {
   quarantine: boolean
   threshold: { distinctPages: number; action: 'pause' | 'stop' | 'report' } | null
   sameFaultLimit: number
-  notifyGuest: boolean
+  notifyGuest: 'ghes' | 'agent' | 'none'
   deferMs: number
   unclaimedAccess: 'abort' | 'stop' | 'read-zero'
   decisionTimeoutMs: number

@@ -92,7 +92,8 @@ export interface LinuxBoot {
   cmdline?: string
   /**
    * Whether the machine is described by ACPI beside the device tree, which is what a guest needs to be told of its lost pages
-   * ({@link MemoryFailurePolicy.notifyGuest}). A kernel without ACPI uses the device tree. Default true.
+   * without a program of its own ({@link MemoryFailurePolicy.notifyGuest}). A kernel without ACPI uses the device tree.
+   * Default true.
    */
   acpi?: boolean
 }
@@ -118,11 +119,14 @@ export interface MemoryFailurePolicy {
   sameFaultLimit?: number
   /**
    * Whether the guest's kernel is told which of its pages are lost, so that it gives them to nobody again. `ghes`: by error
-   * records of ACPI (APEI GHES), the default for a Linux guest that is booted with `acpi`, and only there. `none`: not at all,
-   * the default elsewhere. A process of the guest gets its abort with the record. The guest's kernel itself gets time up to
-   * `deferMs` to do without the page, and the abort where it does not.
+   * records of ACPI (APEI GHES), the default for a Linux guest that is booted with `acpi`, and only there. `agent`: by a program in
+   * the guest, `agent/retire-pages.c` of this package, which finds a second serial port for that; only for a Linux guest that is
+   * booted without `acpi`. `none`: not at all, the default elsewhere.
+   *
+   * With `ghes` a process of the guest gets its abort with the record. The guest's kernel itself, and with `agent` a process too,
+   * gets time up to `deferMs` to do without the page, and the abort where it does not.
    */
-  notifyGuest?: 'ghes' | 'none'
+  notifyGuest?: 'ghes' | 'agent' | 'none'
   /**
    * How long an access may run again before it gets its abort, by the decision `defer` or because the guest's kernel was told
    * of the page, in milliseconds, 0 to 600000: in at most 100 tries, a millisecond apart at least. 0: it gets the abort at once. Default 200.
@@ -236,14 +240,22 @@ export function toDecide(options: VmOptions): Decide | undefined {
   return options.memoryFailure?.decide
 }
 
-function checkNotifyGuest(value: unknown, boot: NativeVmOptions['boot']): boolean {
+function checkNotifyGuest(value: unknown, boot: NativeVmOptions['boot']): NativeVmOptions['notifyGuest'] {
   const hasAcpi = boot.type === 'linux' && boot.acpi
-  if (value === undefined) return hasAcpi
-  const isWanted = checkOneOf(value, ['ghes', 'none'], 'memoryFailure.notifyGuest') === 'ghes'
-  if (isWanted && !hasAcpi) {
-    throw invalidOption("'none', where the guest is booted without ACPI,", 'memoryFailure.notifyGuest', value)
+  if (value === undefined) return hasAcpi ? 'ghes' : 'none'
+  const what = 'memoryFailure.notifyGuest'
+  const way = checkOneOf(value, ['ghes', 'agent', 'none'], what)
+  const [possible, how] =
+    boot.type === 'flat'
+      ? [['none'], 'from a flat image']
+      : boot.acpi
+        ? [['ghes', 'none'], 'with ACPI']
+        : [['agent', 'none'], 'without ACPI']
+  if (!possible.includes(way)) {
+    const ways = possible.map((way) => `'${way}'`).join(' or ')
+    throw invalidOption(`${ways}, where the guest is booted ${how},`, what, value)
   }
-  return isWanted
+  return way
 }
 
 function checkThreshold(value: unknown): NativeVmOptions['threshold'] {

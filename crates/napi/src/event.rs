@@ -1,9 +1,12 @@
 //! Events, to JavaScript. Names and order of the fields are those of the public type `VmEvent`.
 
 use napi_derive::napi;
-use seawall_vmm::ghes::{FailedReason, FailedSource};
+use seawall_vmm::ghes::FailedReason;
 use seawall_vmm::sea::ThresholdAction;
-use seawall_vmm::{AccessKind, Event, EventKind, ExitReason, FallbackReason, UnclaimedAccessPolicy, VmExit};
+use seawall_vmm::{
+    AccessKind, Event, EventKind, ExitReason, FailedNotification, FallbackReason, UnclaimedAccessPolicy,
+    VmExit,
+};
 
 use crate::error::NativeError;
 use crate::esr::Abort;
@@ -115,7 +118,7 @@ pub enum NativeEvent {
         seq: i64,
         time: String,
         monotonic_ns: u64,
-        #[napi(ts_type = "'sea' | 'gsiv'")]
+        #[napi(ts_type = "'sea' | 'gsiv' | 'agent'")]
         source: &'static str,
         #[napi(ts_type = "'unread' | 'lost'")]
         reason: &'static str,
@@ -262,17 +265,19 @@ pub(crate) fn event(event: Event) -> NativeEvent {
                 ThresholdAction::Report => "report",
             },
         },
-        EventKind::NotificationFailed(FailedSource { source, reason }) => NativeEvent::NotificationFailed {
-            schema_version,
-            seq,
-            time,
-            monotonic_ns,
-            source: notification_source(source),
-            reason: match reason {
-                FailedReason::Unread => "unread",
-                FailedReason::Lost => "lost",
-            },
-        },
+        EventKind::NotificationFailed(FailedNotification { source, reason }) => {
+            NativeEvent::NotificationFailed {
+                schema_version,
+                seq,
+                time,
+                monotonic_ns,
+                source: notification_source(source),
+                reason: match reason {
+                    FailedReason::Unread => "unread",
+                    FailedReason::Lost => "lost",
+                },
+            }
+        }
         EventKind::DecisionFallback {
             failure,
             reason,

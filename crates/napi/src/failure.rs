@@ -3,12 +3,12 @@
 use std::time::SystemTime;
 
 use napi_derive::napi;
-use seawall_vmm::ghes::Source;
 use seawall_vmm::sea::{
     self, ConsumerMode, ErrorReport, FailureAction, FailureSource, PageState, Severity, SignalCode,
 };
 use seawall_vmm::{
-    BackendKind, DecidedBy, DeferralOutcome, InjectionMethod, MemoryFailure, QuarantineMethod,
+    BackendKind, DecidedBy, DeferralOutcome, InjectionMethod, MemoryFailure, NotificationSource,
+    QuarantineMethod,
 };
 
 use crate::esr::abort;
@@ -48,7 +48,7 @@ pub struct Signal {
 #[napi(object, object_from_js = false, use_nullable = true)]
 #[derive(Debug)]
 pub struct Notified {
-    #[napi(ts_type = "'sea' | 'gsiv'")]
+    #[napi(ts_type = "'sea' | 'gsiv' | 'agent'")]
     pub source: &'static str,
     pub acked: Option<bool>,
 }
@@ -146,10 +146,11 @@ impl From<&sea::PoisonedPage> for PoisonedPage {
     }
 }
 
-pub(crate) const fn notification_source(source: Source) -> &'static str {
+pub(crate) const fn notification_source(source: NotificationSource) -> &'static str {
     match source {
-        Source::Sea => "sea",
-        Source::Gsiv => "gsiv",
+        NotificationSource::Sea => "sea",
+        NotificationSource::Gsiv => "gsiv",
+        NotificationSource::Agent => "agent",
     }
 }
 

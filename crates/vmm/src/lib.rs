@@ -35,6 +35,7 @@ pub use event::{
     MemoryFailure, QuarantineMethod, QuarantineReport, UnclaimedAccess, Wake,
 };
 pub use mode::UnsupportedMode;
+pub use notifier::{FailedNotification, NotificationSource, Notified};
 pub use options::{
     BackendKind, BackendOptions, Boot, Image, LinuxBoot, MAX_VCPUS, OnReset, UnclaimedAccessPolicy, VmOptions,
 };

@@ -141,6 +141,11 @@ impl AgentChannel {
         self.monitor.talk().agent.take_has_retired()
     }
 
+    /// Whether the agent has stopped to answer; each time is said once.
+    pub(crate) fn take_has_failed(&self) -> bool {
+        self.monitor.talk().agent.take_has_failed()
+    }
+
     /// Forgets memory that was replaced.
     pub(crate) fn replaced(&self, gpa: Gpa, len: u64) {
         self.monitor.talk().agent.replaced(gpa, len);

@@ -48,6 +48,8 @@ pub(super) struct Agent {
     refused: PageSet,
     /// A page was retired since somebody asked.
     has_retired: bool,
+    /// It became silent since somebody asked.
+    has_failed: bool,
 }
 
 #[derive(Debug)]
@@ -128,6 +130,11 @@ impl Agent {
         std::mem::replace(&mut self.has_retired, false)
     }
 
+    /// Whether the agent has stopped to answer; each time is said once.
+    pub(super) const fn take_has_failed(&mut self) -> bool {
+        std::mem::replace(&mut self.has_failed, false)
+    }
+
     /// Takes a line of the guest's. Returns whether there is something to look after now.
     pub(super) fn on_line(&mut self, line: &[u8]) -> bool {
         match Line::parse(line) {
@@ -193,6 +200,7 @@ impl Agent {
         let since = *self.waiting_since.get_or_insert(now);
         let left = SILENCE.checked_sub(now.saturating_duration_since(since));
         let left = left.filter(|left| !left.is_zero());
+        self.has_failed |= left.is_none() && !self.is_silent;
         self.is_silent = left.is_none();
         left
     }

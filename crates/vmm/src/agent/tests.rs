@@ -121,6 +121,8 @@ fn an_agent_that_does_not_answer_is_silent_until_it_does() {
     assert_eq!(agent.advance(start + SILENCE).again, None, "its answer wakes");
     assert_eq!(agent.state(), SourceState::Silent);
     assert_eq!(agent.told_of(gpa(PAGE)), Some(Some(false)));
+    agent.advance(start + 2 * SILENCE);
+    assert!(agent.take_has_failed() && !agent.take_has_failed());
     for (line, asked) in [("retired 0x80286000 0", 1), ("hello 1", 5)] {
         let mut agent = there(start);
         agent.lose(gpa(PAGE), 5 * 4096);
@@ -128,6 +130,7 @@ fn an_agent_that_does_not_answer_is_silent_until_it_does() {
         agent.advance(start + SILENCE);
         assert!(agent.on_line(line.as_bytes()));
         assert_eq!(agent.state(), SourceState::Usable, "{line}");
+        assert!(agent.take_has_failed());
         let saying = agent.advance(start + SILENCE);
         assert_eq!(
             (requests(&saying).len(), saying.again),

@@ -9,7 +9,7 @@ use seawall_arm64::{Esr, Gpa};
 
 use crate::backend::QuarantineError;
 use crate::error::{InjectionError, VmError};
-use crate::ghes::{FailedSource, Notification};
+use crate::notifier::{FailedNotification, Notified};
 use crate::options::{BackendKind, UnclaimedAccessPolicy};
 use crate::sea::{
     FailureAction, FailureSource, LedgerTotals, MemoryError, PageHit, PageState, PoisonedPage, Severity,
@@ -67,7 +67,7 @@ pub enum EventKind {
         action: ThresholdAction,
     },
     /// The guest is not told of lost memory by a source. What it was not told stays in quarantine.
-    NotificationFailed(FailedSource),
+    NotificationFailed(FailedNotification),
     /// The policy's own verdict stayed in force although the owner was to be asked.
     DecisionFallback {
         /// The number of the failure's event.
@@ -126,7 +126,7 @@ pub struct MemoryFailure {
     /// Why they are not, where they should be.
     pub quarantine_error: Option<QuarantineError>,
     /// How the guest was told of the page, where it was.
-    pub notified: Option<Notification>,
+    pub notified: Option<Notified>,
     /// How long the access ran again without an abort, where that is over.
     pub deferral: Option<DeferralReport>,
     /// The injection, where there was one.

@@ -107,7 +107,7 @@ pub struct FailedSource {
 /// Why a guest is not told by a source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FailedReason {
-    /// It has not read a record for five seconds. It may read it later.
+    /// It has not read what it was told for five seconds. It may read it later.
     Unread,
     /// A page that the source needs is lost itself. The source is of no use until the guest boots again.
     Lost,

@@ -6,8 +6,9 @@
 use std::time::{Duration, Instant};
 
 use crate::event::{DeferralOutcome, DeferralReport, EventKind, MemoryFailure};
-use crate::ghes::{Notification, RETRIES};
+use crate::ghes::RETRIES;
 use crate::memory_layout::PAGE_SIZE;
+use crate::notifier::Notified;
 use crate::sea::{FailureAction, MemoryError, VerdictReason};
 use crate::vcpu::mailbox::Mailbox;
 use crate::vcpu::run_loop::RunContext;
@@ -60,7 +61,7 @@ impl Deferral {
             }
     }
 
-    fn notification(&self, context: &RunContext) -> Option<Notification> {
+    fn notification(&self, context: &RunContext) -> Option<Notified> {
         let (notifier, gpa) = context.notifier.as_ref().zip(self.failure.error.gpa)?;
         notifier.notification(gpa)
     }

@@ -12,7 +12,7 @@ use crate::containment::signalled;
 use crate::devices::Bus;
 use crate::error::VmError;
 use crate::event::{Outbox, Wake};
-use crate::notifier::GuestNotifier;
+use crate::notifier::{ErrorSources, GuestNotifier, Way};
 use crate::options::{OnReset, VmOptions};
 use crate::sea::{Ledger, NotifyGuest};
 use crate::statistics::Statistics;
@@ -89,14 +89,6 @@ fn create(
     let ghes_region = boot
         .ghes_region()
         .filter(|_| options.memory_failure.notify_guest == NotifyGuest::Ghes);
-    let notifier = ghes_region.map(|region| {
-        GuestNotifier::new(
-            region,
-            Arc::clone(&memory),
-            machine.ghes_interrupt,
-            sender.clone(),
-        )
-    });
     drop(boot);
     let agent = options.has_agent_channel().then(|| {
         let control = sender.clone();
@@ -104,6 +96,10 @@ fn create(
         let wake = Box::new(move || drop(control.send(Message::LookAfterGuest)));
         Arc::new(AgentChannel::new(machine.agent_interrupt, wake))
     });
+    let ghes =
+        ghes_region.map(|region| Way::Ghes(Box::new(ErrorSources::new(region, machine.ghes_interrupt))));
+    let way = ghes.or_else(|| agent.clone().map(Way::Agent));
+    let notifier = way.map(|way| GuestNotifier::new(way, Arc::clone(&memory), sender.clone()));
     let outbox = Arc::new(Outbox::new(wake));
     let context = Arc::new(RunContext {
         backend: options.backend.kind(),
