@@ -136,6 +136,22 @@ withDtc('the device tree says where the ACPI tables are, where there are any', a
   })
 })
 
+withDtc('the device tree has the line to an agent where one is asked for', async (t) => {
+  const boot = { type: 'linux', kernel, acpi: false } as const
+  const read = async (notifyGuest: 'agent' | 'none') => {
+    const blob = await deviceTreeOf({ boot, memoryFailure: { notifyGuest } })
+    return convert(t, 'dtb', 'dts', blob).toString()
+  }
+  const text = await read('agent')
+  t.is(property(text, 'aliases', 'serial1'), '"/serial@40003000"')
+  t.is(property(text, 'chosen', 'stdout-path'), '"serial0:115200n8"')
+  t.is(property(text, 'serial@40003000', 'compatible'), '"ns16550a"')
+  t.is(property(text, 'serial@40003000', 'reg'), cells(0, 0x4000_3000, 0, 0x1000))
+  t.is(property(text, 'serial@40003000', 'interrupts'), cells(0, 3, 1))
+  const without = await read('none')
+  t.notRegex(without, /serial1|serial@40003000/)
+})
+
 withDtc('every boot has a random seed of its own', async (t) => {
   const seeds = new Set<string | undefined>()
   for (let boot = 0; boot < 3; boot += 1) {
