@@ -3,21 +3,27 @@ import { fileURLToPath } from 'node:url'
 import test from 'ava'
 import { renderDocument } from '../scripts/blast-radius-document.ts'
 import { renderRow, renderTables } from '../scripts/blast-radius-page.ts'
-import type { ObservedRow } from '../scripts/blast-radius-recording.ts'
+import type { ObservedRow, Victim } from '../scripts/blast-radius-recording.ts'
+import { CLASSES, ROWS } from '../scripts/blast-radius-rows.ts'
 import { complaints } from '../scripts/guest-complaints.ts'
+
+const victim: Victim = {
+  use: 'load',
+  gva: 0xffff_809c_6000n,
+  gpa: 0x8992_4000n,
+  others: [],
+  signal: { number: 7, code: 3, address: 0xffff_809c_6000n },
+  survived: null,
+  end: { exit: -1, signal: 7 },
+  process: null,
+}
 
 /** A guest that lost its victim, and then a process of its own to `clear_page`. */
 const survivor: ObservedRow = {
   id: 'seawall-load',
   release: '7.3.4',
-  victim: {
-    gva: 0xffff_809c_6000n,
-    gpa: 0x8992_4000n,
-    signal: { number: 7, code: 3, address: 0xffff_809c_6000n },
-    survived: null,
-    end: { exit: -1, signal: 7 },
-    process: null,
-  },
+  seed: null,
+  victims: [victim],
   first: { answers: true, bystander: { before: 163, after: 179 }, retiredKib: 0 },
   second: {
     answers: true,
@@ -44,7 +50,7 @@ const survivor: ObservedRow = {
 const panicked: ObservedRow = {
   ...survivor,
   id: 'kvm-load',
-  victim: { ...survivor.victim, signal: null, end: null },
+  victims: [{ ...victim, signal: null, end: null }],
   first: { answers: false, bystander: null, retiredKib: null },
   second: null,
   exit: { reason: 'reset', error: null },
@@ -119,7 +125,7 @@ test('the tables say what was seen of each row', (t) => {
   ])
 })
 
-for (const [what, victim, expected] of [
+for (const [what, fields, expected] of [
   [
     'a victim that hangs',
     { end: null, signal: null, process: { function: 'folio_wait' } },
@@ -139,10 +145,59 @@ for (const [what, victim, expected] of [
   ],
 ] as const) {
   test(`the table says of ${what}: ${expected}`, (t) => {
-    const table = renderTables([{ ...survivor, victim: { ...survivor.victim, ...victim } }])
+    const table = renderTables([{ ...survivor, victims: [{ ...victim, ...fields }] }])
     t.regex(table, new RegExp(`\\| Seawall, load \\| ${expected} +\\| counts on`))
   })
 }
+
+test('the table counts victims that came off alike', (t) => {
+  const written = {
+    ...victim,
+    use: 'write',
+    signal: null,
+    survived: '-1, EFAULT',
+    end: { exit: 0, signal: 0 },
+  } as const
+  const table = renderTables([
+    { ...survivor, id: 'seawall-twenty', victims: [victim, victim, written, victim] },
+  ])
+  t.regex(
+    table,
+    /\| Seawall, load, fetch and write by 20 in turn \| 3 × SIGBUS, BUS_OBJERR; lives: -1, EFAULT +\|/,
+  )
+})
+
+test('a row in full counts what differs in numbers alone, and the pages by their state', (t) => {
+  const lines = [1, 2, 3, 4, 5].map((frame) => `[ ${frame}.5] Memory failure: 0x8992${frame}: Recovered`)
+  const page = { gpa: 0n, size: 4096, hits: 1, firstSeen: '', source: 'reported' } as const
+  const text = renderRow({
+    ...survivor,
+    seed: 0x5eedn,
+    kernelLog: [...lines, '[    9.0] Internal error: one'],
+    failures: survivor.failures.slice(0, 1),
+    pages: [
+      { ...page, state: 'replaced' },
+      { ...page, state: 'quarantined' },
+      { ...page, state: 'replaced' },
+    ],
+  })
+  const said = text.slice(text.indexOf("The guest's kernel said"), text.indexOf('Processes that were lost'))
+  t.is(
+    said,
+    "The guest's kernel said:\n\n" +
+      '- Memory failure: 0x89921: Recovered (and 4 more that differ in numbers alone)\n' +
+      '- Internal error: one\n\n',
+  )
+  t.true(text.includes('Chosen by seed 0x5eed.'))
+  t.true(text.includes('Lost pages: 2 replaced, 1 quarantined. The guest ran on.'))
+  t.false(renderRow(survivor).includes('seed'))
+})
+
+test('every row has an id and a title of its own, and one of each class is run by default', (t) => {
+  t.is(new Set(ROWS.map(({ id }) => id)).size, ROWS.length)
+  t.is(new Set(ROWS.map(({ who, what }) => `${who}, ${what}`)).size, ROWS.length)
+  t.is(CLASSES.length, 4)
+})
 
 test('a row in full has its events, what the kernel said, and who was lost', (t) => {
   const text = renderRow(survivor)
@@ -164,7 +219,7 @@ test('the document says where it was seen, and has every row', (t) => {
   for (const part of [
     '7.3.4-host',
     'QEMU 10.0.13',
-    'Guest: Linux 7.3.4,',
+    'Guest: Linux 7.3.4, 160 MiB, 2 vCPUs where',
     '### Seawall, load',
     '### KVM alone, load',
   ])

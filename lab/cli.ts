@@ -15,6 +15,8 @@ npm run lab -- clean                    removes the cache
 Options of run; the exit code is the command's, or 125 when the lab itself fails
   --cpu <model>       QEMU's CPU model (neoverse-v1,pauth=off,sve=off)
   --kernel <version>  Debian's cloud kernel of that version, such as 6.12 (the newest, at least 6.19)
+  --guest-kernel <version>
+                      another kernel for the Linux guest: build/linux-guest/Image-<version> in the lab
   --qemu <which>      release, or backports for newer CPU models (release)
   --smp <n>           CPUs (2)
   --memory <MiB>      memory (3072)
@@ -37,6 +39,7 @@ async function main(): Promise<number> {
       addon: { type: 'boolean', default: true },
       console: { type: 'boolean', default: false },
       cpu: { type: 'string' },
+      'guest-kernel': { type: 'string' },
       help: { type: 'boolean', default: false },
       icount: { type: 'boolean', default: false },
       kernel: { type: 'string' },
@@ -69,6 +72,7 @@ async function main(): Promise<number> {
         timeoutMs: Number(values.timeout) * 1000,
         qemu: whichQemu(values.qemu),
         ...(values.cpu === undefined ? {} : { cpu: values.cpu }),
+        ...(values['guest-kernel'] === undefined ? {} : { guestKernel: values['guest-kernel'] }),
         ...(values.smp === undefined ? {} : { smp: Number(values.smp) }),
         ...(values.memory === undefined ? {} : { memoryMiB: Number(values.memory) }),
         onOutput: (chunk, stream) => process[stream].write(chunk),

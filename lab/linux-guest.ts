@@ -12,6 +12,11 @@ export const LINUX_GUEST = {
   initrd: join('build', 'linux-guest', 'initrd.cpio'),
 } as const
 
+/** Where another kernel for the Linux guest lies (`LabCommand.guestKernel`). */
+export function otherGuestKernel(version: string): string {
+  return `${LINUX_GUEST.kernel}-${version}`
+}
+
 /** Sources of the guest's programs. */
 const PROGRAMS: Readonly<Record<string, readonly string[]>> = {
   init: ['init.c', 'console.c', 'process.c', 'report.c'],

@@ -1,6 +1,7 @@
 import { createInterface } from 'node:readline'
 import { LabError } from './errors.ts'
 import type { Lab } from './lab.ts'
+import { otherGuestKernel } from './linux-guest.ts'
 import { secondsSince } from './progress.ts'
 import type { LabFile } from './project-archive.ts'
 import type { RunningMachine } from './qemu.ts'
@@ -27,6 +28,8 @@ export interface LabCommand {
   readonly memoryMiB?: number
   /** Kernel for this run alone, by version (`'6.12'`); default the lab's. */
   readonly kernel?: string
+  /** Another kernel for the Linux guest, by version (`'6.12'`), as `build/linux-guest/Image-6.12` in the project. */
+  readonly guestKernel?: string
   /** QEMU of Debian's release or of its backports, which knows newer CPU models; default the release's. */
   readonly qemu?: 'release' | 'backports'
   /** Counts instructions instead of time: slow, one CPU, and the same in every run. */
@@ -68,7 +71,8 @@ export async function runInLab(lab: Lab, options: LabCommand): Promise<LabResult
   const folder = new RunFolder(lab.cache.runs)
   let finished = false
   try {
-    const { command, env = {}, files = [] } = options
+    const { command, env = {} } = options
+    const files = [...(options.files ?? []), ...(await guestKernel(lab, options))]
     folder.writeInitrd(lab, { command, env, files, module: kernel.module })
     const began = performance.now()
     const machine = qemu.start({
@@ -111,6 +115,11 @@ export async function runInLab(lab: Lab, options: LabCommand): Promise<LabResult
   } finally {
     folder.finish(!finished)
   }
+}
+
+async function guestKernel(lab: Lab, { guestKernel: version }: LabCommand): Promise<LabFile[]> {
+  if (version === undefined) return []
+  return [{ path: otherGuestKernel(version), content: { from: (await lab.otherKernel(version)).image } }]
 }
 
 /** What was seen of a machine until its end. */

@@ -1,5 +1,6 @@
 import { renderRow, renderTables } from './blast-radius-page.ts'
-import { type Experiment, GUEST_MEMORY_MIB, VCPUS, WORK } from './blast-radius-recording.ts'
+import type { Experiment } from './blast-radius-recording.ts'
+import { FORKS, GUEST_MEMORY_MIB, VCPUS } from './blast-radius-rows.ts'
 
 /** Writes docs/blast-radius.md. What is in it of the outcome comes from the recording alone. */
 export function renderDocument({ kernel, rows }: Experiment, qemu: string): string {
@@ -9,8 +10,8 @@ export function renderDocument({ kernel, rows }: Experiment, qemu: string): stri
 This page is written by \`npm run blast-radius -- --all\`, and all that it says of outcomes was seen in that run.
 
 - Host: Linux ${kernel} on arm64, in [the lab](lab.md), emulated by QEMU ${qemu}
-- Guest: Linux ${guests.join(', ')}, ${GUEST_MEMORY_MIB} MiB, ${VCPUS} vCPUs, booted by Seawall; its [programs](../lab/linux-guest/README.md)
-  are the lab's own
+- Guest: Linux ${guests.join(' or ')}, ${GUEST_MEMORY_MIB} MiB, ${VCPUS} vCPUs where a row does not say how many, booted by Seawall;
+  its [programs](../lab/linux-guest/README.md) are the lab's own
 
 ## The experiment
 
@@ -21,9 +22,11 @@ This page is written by \`npm run blast-radius -- --all\`, and all that it says 
    told** is \`memoryFailure: { notifyGuest: 'none' }\`, and **in advance** the owner says that the page is lost
    (\`vm.reportPoison()\`) before anybody uses it.
 3. The victim uses the page: **load** is a load in user mode, **fetch** runs code in the page, **write** passes the page to
-   \`write(2)\`, so that the guest's kernel reads it.
+   \`write(2)\`, so that the guest's kernel reads it. **At once** is several victims that wait for each other, and then load
+   from a page each; **in turn** is one after the other. A victim of several lost pages uses one of them.
+   **Random pages** are chosen among 32 MiB of the victim's, because pages of the guest's kernel cannot be retired.
 4. Who is still there is asked: the victim's parent, the bystander, the guest's first process.
-5. The guest works: ${WORK.forks} programs are started, then ${WORK.passes} processes write to all free memory but 16 MiB.
+5. The guest works: ${FORKS} programs are started, then on each CPU a process writes to all free memory but 16 MiB.
    Should the process that starts them be lost, another does it all again. The page of a dead process goes back to the
    guest's allocator, which gives it away again unless the guest's kernel was told and has **retired** it
    (\`HardwareCorrupted\` of \`/proc/meminfo\`).

@@ -1,6 +1,6 @@
 import { constants } from 'node:os'
-import type { Failure, Half, ObservedRow, RowRecording, Work } from './blast-radius-recording.ts'
-import { ROWS } from './blast-radius-recording.ts'
+import type { Failure, Half, ObservedRow, RowRecording, Victim, Work } from './blast-radius-recording.ts'
+import { ROWS } from './blast-radius-rows.ts'
 import { hex } from './demo-recording.ts'
 import { type Complaint, complaints } from './guest-complaints.ts'
 import type { Fields } from './linux-guest.ts'
@@ -8,6 +8,8 @@ import type { Fields } from './linux-guest.ts'
 /** Of SIGBUS, by number: include/uapi/asm-generic/siginfo.h. */
 const BUS_CODES = ['', 'BUS_ADRALN', 'BUS_ADRERR', 'BUS_OBJERR', 'BUS_MCEERR_AR', 'BUS_MCEERR_AO']
 const NOTHING = '-'
+/** So many lines that differ in numbers alone are shown. */
+const FEW = 3
 
 /** The two tables, as Markdown: what was seen when the page was lost, and when the guest then worked on. */
 export function renderTables(rows: readonly RowRecording[]): string {
@@ -19,7 +21,7 @@ export function renderTables(rows: readonly RowRecording[]): string {
       rows.map((row) =>
         'error' in row
           ? [title(row.id), 'not observed', '', '', '']
-          : [title(row.id), victim(row), bystander(row.first), retired(row.first), guest(row, row.first)],
+          : [title(row.id), victims(row), bystander(row.first), retired(row.first), guest(row, row.first)],
       ),
     ),
     '',
@@ -36,26 +38,33 @@ export function renderTables(rows: readonly RowRecording[]): string {
 /** A row in full, as Markdown. */
 export function renderRow(row: RowRecording): string {
   if ('error' in row) return [`### ${title(row.id)}`, '', `Not observed: ${row.error}`, ''].join('\n')
-  const { failures, kernelLog, second, exit } = row
+  const { failures, kernelLog, second, exit, seed } = row
   const said = complaints(kernelLog).map(complaint)
   return [
     `### ${title(row.id)}`,
     '',
-    ...list('Events', failures.map(failure)),
-    ...list("The guest's kernel said", said),
+    ...(seed === null ? [] : [`Chosen by seed ${hex(seed)}.`, '']),
+    ...list('Events', alike(failures.map(failure))),
+    ...list("The guest's kernel said", alike(said)),
     ...list('Processes that were lost', second?.lost.map(fields) ?? []),
-    `The guest ${exit === null ? 'ran on' : `ended: ${exit.error ?? exit.reason}`}.`,
+    `${pages(row)}The guest ${exit === null ? 'ran on' : `ended: ${exit.error ?? exit.reason}`}.`,
     '',
   ].join('\n')
 }
 
 function title(id: string): string {
   const row = ROWS.find((one) => one.id === id)
-  return row === undefined ? id : `${row.who}, ${row.use}`
+  return row === undefined ? id : `${row.who}, ${row.what}`
 }
 
-/** How the victim came off. */
-export function victim({ victim: { signal, end, survived, process }, first }: ObservedRow): string {
+/** How the victims came off. */
+export function victims({ victims, first }: ObservedRow): string {
+  return counted(victims.map((one) => victim(one, first)))
+    .map(([text, count]) => (count === 1 ? text : `${count} × ${text}`))
+    .join('; ')
+}
+
+function victim({ signal, end, survived, process }: Victim, first: Half): string {
   if (end === null) {
     if (process !== null) return `hangs in ${process['function']}`
     return first.answers ? 'no end seen' : NOTHING
@@ -145,6 +154,34 @@ function fields(one: Fields): string {
   return Object.entries(one)
     .map(([key, value]) => `${key} ${value}`)
     .join(', ')
+}
+
+/** In what state the lost pages are at the end. */
+function pages({ pages: all }: ObservedRow): string {
+  if (all.length === 0) return ''
+  const states = counted(all.map(({ state }) => state)).map(([state, count]) => `${count} ${state}`)
+  return `Lost pages: ${states.join(', ')}. `
+}
+
+/** The same lines, but those that differ from a few others in numbers alone are counted. */
+function alike(lines: readonly string[]): string[] {
+  const shape = (line: string): string => line.replace(/0x[0-9a-f]+|\d+(\.\d+)?/g, '0')
+  const kinds = new Map(counted(lines.map(shape)))
+  const shown = new Set<string>()
+  return lines.flatMap((line) => {
+    const others = (kinds.get(shape(line)) ?? 1) - 1
+    if (others < FEW) return [line]
+    if (shown.has(shape(line))) return []
+    shown.add(shape(line))
+    return [`${line} (and ${others} more that differ in numbers alone)`]
+  })
+}
+
+/** Each text once, in the order of first appearance, and how often it was there. */
+function counted(texts: readonly string[]): [string, number][] {
+  const counts = new Map<string, number>()
+  for (const text of texts) counts.set(text, (counts.get(text) ?? 0) + 1)
+  return [...counts]
 }
 
 function list(heading: string, items: readonly string[]): string[] {

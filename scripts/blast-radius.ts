@@ -1,10 +1,11 @@
+import { randomBytes } from 'node:crypto'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { LabError } from '../lab/lab.ts'
 import { renderDocument } from './blast-radius-document.ts'
 import { renderTables } from './blast-radius-page.ts'
-import { CLASSES, ROWS, type Row } from './blast-radius-recording.ts'
+import { CLASSES, ROWS, type Row } from './blast-radius-rows.ts'
 import { runExperiment } from './blast-radius-run.ts'
 import { toJson } from './demo-recording.ts'
 import { projectRoot } from './step.ts'
@@ -20,7 +21,7 @@ npm run blast-radius -- [options]
 
 Rows: ${ROWS.map(({ id }) => id).join(', ')}
 
-Runs in the lab, which it sets up first; a row takes one to two minutes.
+Runs in the lab, which it sets up first; a row takes one to two minutes. SEAWALL_SEED repeats what was chosen at random.
 Exit code: 0 if every row was observed, whatever was seen; 1 if one was not; 2 if the experiment could not be run.
 `
 
@@ -47,7 +48,7 @@ async function main(): Promise<number> {
       process.stdout.write(HELP)
       return 0
     }
-    const { experiment, qemu } = await runExperiment(chosen(values.all, values.row))
+    const { experiment, qemu } = await runExperiment(chosen(values.all, values.row), seed())
     if (values.all) writeFileSync(DOCUMENT, renderDocument(experiment, qemu))
     const ok = experiment.rows.every((row) => !('error' in row))
     const { kernel, node, rows } = experiment
@@ -73,6 +74,12 @@ function chosen(all: boolean, ids: readonly string[]): readonly Row[] {
     if (row !== undefined) return row
     throw new Error(`Expected ${ROWS.map((one) => one.id).join(', ')} for --row but received ${id}`)
   })
+}
+
+function seed(): bigint {
+  const text = process.env['SEAWALL_SEED'] ?? `0x${randomBytes(8).toString('hex')}`
+  if (/^(\d+|0x[\da-f]+)$/i.test(text) && BigInt(text) < 2n ** 64n) return BigInt(text)
+  throw new Error(`Expected a number of 64 bits for SEAWALL_SEED but received ${text}`)
 }
 
 process.exitCode = await main()

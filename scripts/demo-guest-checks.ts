@@ -1,5 +1,6 @@
-import { bystander, consumers, guest, processes, retired, victim } from './blast-radius-page.ts'
-import { type ObservedRow, WORK } from './blast-radius-recording.ts'
+import { bystander, consumers, guest, processes, retired, victims } from './blast-radius-page.ts'
+import type { ObservedRow } from './blast-radius-recording.ts'
+import { processesOfWork, VCPUS } from './blast-radius-rows.ts'
 import { type Check, check } from './demo-checks.ts'
 import { hex } from './demo-recording.ts'
 import { complaints } from './guest-complaints.ts'
@@ -21,7 +22,8 @@ export function checkKvmAlone(row: ObservedRow): Check[] {
 
 /** What must have happened with Seawall: when the page was lost, and when the guest then worked on. */
 export function checkSeawall(row: ObservedRow): Check[] {
-  const { gva, gpa, signal } = row.victim
+  const { gva = null, gpa = null, signal = null } = row.victims[0] ?? {}
+  const all = processesOfWork({ vcpus: VCPUS })
   const [event, ...others] = row.failures.filter(({ half }) => half === 1)
   return [
     check(
@@ -42,14 +44,14 @@ export function checkSeawall(row: ObservedRow): Check[] {
     check(
       'the victim',
       `SIGBUS, BUS_MCEERR_AR at ${hex(gva)}`,
-      `${victim(row)}${signal === null ? '' : ` at ${hex(signal.address)}`}`,
+      `${victims(row)}${signal === null ? '' : ` at ${hex(signal.address)}`}`,
     ),
     check('the bystander', 'counts on', bystander(row.first)),
     check("the guest's kernel has retired", '4 KiB', retired(row.first)),
     check('the guest', 'answers', guest(row, row.first)),
     check(
       'the guest works on with all its memory',
-      `memory errors: none, ${WORK.forks + WORK.passes} of ${WORK.forks + WORK.passes} ended well`,
+      `memory errors: none, ${all} of ${all} ended well`,
       row.second && `${further(row)}, ${processes(row.second)}`,
     ),
   ]

@@ -1,5 +1,6 @@
-import { bystander, complaint, guest, victim } from './blast-radius-page.ts'
-import { GUEST_MEMORY_MIB, type ObservedRow, VCPUS } from './blast-radius-recording.ts'
+import { bystander, complaint, guest, victims } from './blast-radius-page.ts'
+import type { ObservedRow } from './blast-radius-recording.ts'
+import { GUEST_MEMORY_MIB, VCPUS } from './blast-radius-rows.ts'
 import type { Check } from './demo-checks.ts'
 import { hex } from './demo-recording.ts'
 import { entry, joined, marks, wrapped } from './demo-text.ts'
@@ -51,7 +52,7 @@ export function renderGuestPage(
     '',
     ...page(seawall.row),
     ...exit(seawall.row),
-    ...entry('Victim', victim(seawall.row)),
+    ...entry('Victim', victims(seawall.row)),
     ...entry('Told', told(seawall.row)),
     ...entry('Kernel', kernel(seawall.row)),
     ...entry('Bystander', counts(seawall.row)),
@@ -71,7 +72,8 @@ export function renderGuestPage(
   return joined(lines, colours)
 }
 
-function page({ victim: { gva, gpa } }: ObservedRow): string[] {
+function page({ victims: [victim] }: ObservedRow): string[] {
+  const { gva = null, gpa = null } = victim ?? {}
   return entry('Page', `${hex(gva)} of the victim, guest-physical ${hex(gpa)}`)
 }
 

@@ -1,4 +1,5 @@
-import { type ObservedRow, ROWS, type RowRecording } from './blast-radius-recording.ts'
+import type { ObservedRow, RowRecording } from './blast-radius-recording.ts'
+import { ROWS } from './blast-radius-rows.ts'
 import { runExperiment } from './blast-radius-run.ts'
 import { checkKvmAlone, checkSeawall } from './demo-guest-checks.ts'
 import { type PlayedRun, renderGuestPage } from './demo-guest-page.ts'

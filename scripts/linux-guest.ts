@@ -1,5 +1,5 @@
 import { join } from 'node:path'
-import { type MemoryFailureEvent, Vm, type VmExit, type VmOptions } from 'seawall'
+import { type LinuxBoot, type MemoryFailureEvent, Vm, type VmExit, type VmOptions } from 'seawall'
 
 const FOLDER = join('build', 'linux-guest')
 /** The guest's kernel and its initial RAM disk, in the lab. */
@@ -15,6 +15,15 @@ const PATIENCE_MS = 240_000
 
 /** The events that may be what is waited for. */
 const EVENTS = ['memory-failure', 'page-state-changed', 'notification-failed', 'exit', 'guest-reset'] as const
+
+/** The guest with another kernel: one of Debian's, by version, that the lab was asked to bring (`guestKernel`). */
+export function linuxOf(version: string): LinuxBoot {
+  return linux(`${KERNEL}-${version}`)
+}
+
+function linux(kernel: string): LinuxBoot {
+  return { type: 'linux', kernel, initrd: INITRD, cmdline: COMMAND_LINE }
+}
 
 /** What the guest says of itself: `seawall: <word> <key>=<value> …`. */
 export interface Report {
@@ -51,8 +60,7 @@ export class LinuxGuest implements AsyncDisposable {
 
   /** Creates the VM, and does not start it. */
   static async create(options: Partial<VmOptions> = {}): Promise<LinuxGuest> {
-    const boot = { type: 'linux', kernel: KERNEL, initrd: INITRD, cmdline: COMMAND_LINE } as const
-    return new LinuxGuest(await Vm.create({ memory: 256 * 2 ** 20, boot, ...options }))
+    return new LinuxGuest(await Vm.create({ memory: 256 * 2 ** 20, boot: linux(KERNEL), ...options }))
   }
 
   /** Boots a guest up to where it takes commands. */

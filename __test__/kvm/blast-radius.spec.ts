@@ -1,6 +1,7 @@
 import test, { type ExecutionContext } from 'ava'
 import { observe } from '../../scripts/blast-radius-observe.ts'
-import { GUEST_MEMORY_MIB, type ObservedRow, ROWS, VCPUS } from '../../scripts/blast-radius-recording.ts'
+import type { ObservedRow, Victim } from '../../scripts/blast-radius-recording.ts'
+import { GUEST_MEMORY_MIB, ROWS, VCPUS } from '../../scripts/blast-radius-rows.ts'
 import { complaints } from '../../scripts/guest-complaints.ts'
 import { LinuxGuest } from '../../scripts/linux-guest.ts'
 
@@ -10,13 +11,19 @@ const BUS_MCEERR_AR = 4
 /** A row's own limit is shorter. */
 const LIMIT_MS = 900_000
 
-async function run(t: ExecutionContext, id: string, halves: 1 | 2): Promise<ObservedRow> {
+async function run(
+  t: ExecutionContext,
+  id: string,
+  halves: 1 | 2,
+): Promise<{ seen: ObservedRow; victim: Victim }> {
   t.timeout(LIMIT_MS)
   const row = ROWS.find((one) => one.id === id)
   if (row === undefined) throw new Error(`there is no row ${id}`)
   const seen = await observe(row, { halves })
   t.log(`${Math.round(seen.seconds)} s`)
-  return seen
+  const [victim] = seen.victims
+  if (victim === undefined) throw new Error('there was no victim')
+  return { seen, victim }
 }
 
 /** Whether the guest answers, and its other processes get on. */
@@ -40,6 +47,17 @@ test.serial('a guest whose pages are all good loses nothing', async (t) => {
     t.like(survived.fields, { state: 'survived', ...result })
     t.like((await guest.report('ended')).fields, { program: 'victim', exit: '0', signal: '0' })
   }
+  guest.send('victim load 16 3 8 1')
+  const pages = new Set<string | undefined>()
+  for (const state of [...Array(16).fill('ready'), ...Array(32).fill('page')]) {
+    pages.add((await guest.report('victim', { state })).fields['gpa'])
+  }
+  t.is(pages.size, 48)
+  guest.send('go')
+  for (let victim = 0; victim < 16; victim += 1) {
+    t.is((await guest.report('victim', { state: 'survived' })).fields['value'], '0x5e5e5e5e5e5e5e5e')
+    t.like((await guest.report('ended')).fields, { program: 'victim', exit: '0', signal: '0' })
+  }
   const workers = new Set<string | undefined>()
   for (const [command, well] of [
     ['stress 5 2', '7'],
@@ -59,12 +77,12 @@ const said = ({ kernelLog }: ObservedRow) => complaints(kernelLog).map(({ text }
 test.serial(
   'a Linux guest loses the process that used the lost page, retires it, and works on',
   async (t) => {
-    const seen = await run(t, 'seawall-load', 2)
+    const { seen, victim } = await run(t, 'seawall-load', 2)
     isAlive(t, seen)
-    const { gva, gpa } = seen.victim
-    t.deepEqual(seen.victim.signal, { number: SIGBUS, code: BUS_MCEERR_AR, address: gva })
-    t.deepEqual(seen.victim.end, { exit: -1, signal: SIGBUS })
-    t.is(seen.victim.survived, null)
+    const { gva, gpa } = victim
+    t.deepEqual(victim.signal, { number: SIGBUS, code: BUS_MCEERR_AR, address: gva })
+    t.deepEqual(victim.end, { exit: -1, signal: SIGBUS })
+    t.is(victim.survived, null)
     t.is(seen.first.retiredKib, 4)
     const frame = `0x${(gpa >> 12n).toString(16)}`
     t.true(said(seen).includes(`Memory failure: ${frame}: recovery action for dirty LRU page: Recovered`))
@@ -90,14 +108,35 @@ test.serial(
   },
 )
 
-test.serial('a Linux guest whose kernel reads the lost page is told, and says EFAULT', async (t) => {
-  const seen = await run(t, 'seawall-write', 1)
+test.serial('two processes that load their lost pages at the same moment both know of it', async (t) => {
+  const { seen } = await run(t, 'seawall-pair', 2)
   isAlive(t, seen)
-  t.is(seen.victim.survived, '-1, EFAULT')
-  t.deepEqual(seen.victim.end, { exit: 0, signal: 0 })
+  t.is(seen.victims.length, 2)
+  for (const { gva, gpa, signal, end } of seen.victims) {
+    t.deepEqual(signal, { number: SIGBUS, code: BUS_MCEERR_AR, address: gva })
+    t.deepEqual(end, { exit: -1, signal: SIGBUS })
+    const failure = seen.failures.find((one) => one.gpa === gpa)
+    t.like(failure, { half: 1, source: 'sea', gva, consumer: { mode: 'user' } })
+    t.not(failure?.notified, null)
+  }
+  t.is(seen.first.retiredKib, 8)
+  t.false(said(seen).some((text) => text.startsWith('Internal error')))
+  t.like(seen.second, { answers: true, work: { well: seen.second?.processes, badly: 0, never: 0 } })
+  t.false(seen.failures.some(({ half }) => half === 2))
+  t.deepEqual(
+    seen.pages.map(({ state }) => state),
+    ['guest-retired', 'guest-retired'],
+  )
+})
+
+test.serial('a Linux guest whose kernel reads the lost page is told, and says EFAULT', async (t) => {
+  const { seen, victim } = await run(t, 'seawall-write', 1)
+  isAlive(t, seen)
+  t.is(victim.survived, '-1, EFAULT')
+  t.deepEqual(victim.end, { exit: 0, signal: 0 })
   t.is(seen.first.retiredKib, 4)
   t.false(said(seen).some((text) => text.startsWith('Internal error')))
-  const { gpa } = seen.victim
+  const { gpa } = victim
   t.like(seen.failures[0], {
     source: 'sea',
     gpa,
@@ -117,10 +156,10 @@ test.serial('a Linux guest whose kernel reads the lost page is told, and says EF
 })
 
 test.serial('a Linux guest that is told in advance retires the page, and nothing is consumed', async (t) => {
-  const seen = await run(t, 'advance-load', 1)
+  const { seen, victim } = await run(t, 'advance-load', 1)
   isAlive(t, seen)
-  const { gva, gpa } = seen.victim
-  t.deepEqual(seen.victim.signal, { number: SIGBUS, code: BUS_MCEERR_AR, address: gva })
+  const { gva, gpa } = victim
+  t.deepEqual(victim.signal, { number: SIGBUS, code: BUS_MCEERR_AR, address: gva })
   t.is(seen.first.retiredKib, 4)
   t.like(seen.failures, [{ source: 'reported', gpa, action: 'ignore', notified: { source: 'gsiv' } }])
   t.is(seen.failures.length, 1)
@@ -129,11 +168,11 @@ test.serial('a Linux guest that is told in advance retires the page, and nothing
 test.serial(
   'a Linux guest that is not told and whose kernel reads the lost page oopses, and goes on',
   async (t) => {
-    const seen = await run(t, 'untold-write', 1)
+    const { seen, victim } = await run(t, 'untold-write', 1)
     isAlive(t, seen)
-    t.is(seen.victim.survived, null)
-    t.deepEqual(seen.victim.end, { exit: -1, signal: SIGSEGV })
-    t.like(seen.failures, [{ source: 'sea', gpa: seen.victim.gpa, action: 'inject', notified: null }])
+    t.is(victim.survived, null)
+    t.deepEqual(victim.end, { exit: -1, signal: SIGSEGV })
+    t.like(seen.failures, [{ source: 'sea', gpa: victim.gpa, action: 'inject', notified: null }])
     t.is(seen.failures[0]?.consumer?.mode, 'kernel')
     t.like(complaints(seen.kernelLog), [
       { text: 'Internal error: synchronous external abort', process: 'victim' },
@@ -142,10 +181,10 @@ test.serial(
 )
 
 test.serial('without the exit the same guest panics with an SError', async (t) => {
-  const seen = await run(t, 'kvm-load', 1)
+  const { seen, victim } = await run(t, 'kvm-load', 1)
   t.deepEqual(seen.exit, { reason: 'reset', error: null })
   t.like(seen.first, { answers: false, bystander: null, retiredKib: null })
-  t.is(seen.victim.end, null)
+  t.is(victim.end, null)
   t.deepEqual(seen.failures, [])
   t.deepEqual(seen.pages, [])
   const panic = complaints(seen.kernelLog).find(({ text }) => text.startsWith('Kernel panic'))

@@ -37,7 +37,8 @@ static struct program bystander = { .name = "bystander", .input = -1 };
 /* One works, the other takes its place should it be lost. */
 static struct program workers[] = { { .name = "stress", .input = -1 }, { .name = "stress", .input = -1 } };
 static struct program *worker = &workers[0];
-static struct program victim = { .name = "victim", .input = -1 };
+/* The first was started here, the others are processes that it made. */
+static struct program victims[16] = { [0 ... 15] = { .name = "victim", .input = -1 } };
 static struct program agent = { .name = "retire-pages", .input = -1 };
 static _Atomic uint64_t *counter;
 
@@ -50,8 +51,8 @@ static void write_file(const char *path, const char *text)
 	close(file);
 }
 
-/* Starts /bin/<name> with one argument or none, and with `input` as its standard input. */
-static void start(struct program *program, const char *argument, int input)
+/* Starts /bin/<name> with `input` as its standard input. */
+static void start(struct program *program, int input)
 {
 	char path[32];
 
@@ -64,13 +65,13 @@ static void start(struct program *program, const char *argument, int input)
 		sigemptyset(&none);
 		sigprocmask(SIG_SETMASK, &none, NULL);
 		dup2(input, 0);
-		execl(path, program->name, argument, (char *)NULL);
+		execl(path, program->name, (char *)NULL);
 		fail("execl");
 	}
 	close(input);
 }
 
-static void start_with_pipe(struct program *program, const char *argument)
+static void start_with_pipe(struct program *program)
 {
 	int ends[2];
 
@@ -79,7 +80,7 @@ static void start_with_pipe(struct program *program, const char *argument)
 	if (pipe2(ends, O_CLOEXEC) != 0)
 		fail("pipe");
 	program->input = ends[1];
-	start(program, argument, ends[0]);
+	start(program, ends[0]);
 }
 
 static void start_bystander(void)
@@ -91,41 +92,62 @@ static void start_bystander(void)
 	counter = mmap(NULL, sizeof(*counter), PROT_READ, MAP_SHARED, file, 0);
 	if (counter == MAP_FAILED)
 		fail("mmap");
-	start(&bystander, NULL, file);
+	start(&bystander, file);
+}
+
+/* The victim that has this process ID, or with 0 a free place for one; NULL where there is none. */
+static struct program *find_victim(pid_t pid)
+{
+	for (size_t index = 0; index < sizeof(victims) / sizeof(*victims); index++)
+		if (victims[index].pid == pid)
+			return &victims[index];
+	return NULL;
 }
 
 static struct program *find(pid_t pid)
 {
 	static struct program orphan = { .name = "orphan", .input = -1 };
+	struct program *found = find_victim(pid);
 
 	for (size_t index = 0; index < 2; index++)
 		if (pid == workers[index].pid)
 			return &workers[index];
 	if (pid == agent.pid)
 		return &agent;
-	return pid == bystander.pid ? &bystander : pid == victim.pid ? &victim : &orphan;
+	return found != NULL ? found : pid == bystander.pid ? &bystander : &orphan;
 }
 
-/* Tells of each process that ended, and of each signal that is about to reach the victim. */
+/* Lets a victim go on that stopped on its way: because it is new, because it made another, or for a signal. */
+static void go_on(pid_t pid, int status)
+{
+	int event = status >> 16, signal = event == 0 ? WSTOPSIG(status) : 0;
+	struct program *place = find_victim(0);
+	siginfo_t info;
+
+	if (event == PTRACE_EVENT_STOP && find_victim(pid) == NULL && place != NULL)
+		place->pid = pid;
+	/* A debugger sees the signal before it acts. It is passed on as it is. */
+	if (signal != 0 && ptrace(PTRACE_GETSIGINFO, pid, NULL, &info) == 0)
+		report("signal program=%s pid=%d number=%d code=%d address=%#" PRIxPTR, find(pid)->name, pid, info.si_signo,
+		       info.si_code, (uintptr_t)info.si_addr);
+	ptrace(PTRACE_CONT, pid, NULL, (void *)(intptr_t)signal);
+}
+
+/* Tells of each process that ended, and of each signal that is about to reach a victim. */
 static void watch_children(void)
 {
-	siginfo_t info;
 	int status;
 	pid_t pid;
 
 	while ((pid = waitpid(-1, &status, WNOHANG | __WALL)) > 0) {
-		struct program *program = find(pid);
-		if (!WIFSTOPPED(status)) {
-			report("ended program=%s pid=%d exit=%d signal=%d", program->name, pid,
-			       WIFEXITED(status) ? WEXITSTATUS(status) : -1, WIFSIGNALED(status) ? WTERMSIG(status) : 0);
-			program->pid = 0;
+		if (WIFSTOPPED(status)) {
+			go_on(pid, status);
 			continue;
 		}
-		/* A debugger sees the signal before it acts. It is passed on as it is. */
-		if (ptrace(PTRACE_GETSIGINFO, pid, NULL, &info) == 0)
-			report("signal program=%s number=%d code=%d address=%#" PRIxPTR, program->name, info.si_signo, info.si_code,
-			       (uintptr_t)info.si_addr);
-		ptrace(PTRACE_CONT, pid, NULL, (void *)(intptr_t)WSTOPSIG(status));
+		struct program *program = find(pid);
+		report("ended program=%s pid=%d exit=%d signal=%d", program->name, pid,
+		       WIFEXITED(status) ? WEXITSTATUS(status) : -1, WIFSIGNALED(status) ? WTERMSIG(status) : 0);
+		program->pid = 0;
 	}
 }
 
@@ -162,23 +184,11 @@ static void end_guest(int how)
 	fail("reboot");
 }
 
-static void start_victim(const char *use)
-{
-	if (victim.pid != 0) {
-		report("refused command=victim expected=no-victim received=pid-%d", victim.pid);
-		return;
-	}
-	start_with_pipe(&victim, use);
-	/* It is seen as it dies, and does not notice. */
-	if (ptrace(PTRACE_SEIZE, victim.pid, NULL, NULL) != 0)
-		fail("ptrace");
-}
-
 /* Starts the agent that retires lost pages, or sends it a signal. */
 static void use_agent(int signal)
 {
 	if (signal == 0 && agent.pid == 0) {
-		start(&agent, NULL, open("/dev/null", O_RDONLY | O_CLOEXEC));
+		start(&agent, open("/dev/null", O_RDONLY | O_CLOEXEC));
 		report("agent state=started pid=%d", agent.pid);
 	} else if (signal != 0 && agent.pid != 0 && kill(agent.pid, signal) == 0) {
 		report("agent state=signalled pid=%d", agent.pid);
@@ -191,8 +201,25 @@ static int tell(struct program *program, const char *text)
 {
 	if (program->pid != 0 && write(program->input, text, strlen(text)) > 0)
 		return 1;
-	report("refused command=%s expected=%s received=none", program == &victim ? "go" : "stress", program->name);
+	report("refused command=%s expected=%s received=none", program == victims ? "go" : "stress", program->name);
 	return 0;
+}
+
+static void start_victim(const char *what)
+{
+	char line[128];
+
+	for (size_t index = 0; index < sizeof(victims) / sizeof(*victims); index++)
+		if (victims[index].pid != 0) {
+			report("refused command=victim expected=no-victim received=pid-%d", victims[index].pid);
+			return;
+		}
+	start_with_pipe(victims);
+	/* It is seen as it dies, and does not notice; and so are the processes that it makes. */
+	if (ptrace(PTRACE_SEIZE, victims->pid, NULL, PTRACE_O_TRACEFORK) != 0)
+		fail("ptrace");
+	snprintf(line, sizeof(line), "%s\n", what);
+	tell(victims, line);
 }
 
 static void obey(char *line)
@@ -212,7 +239,7 @@ static void obey(char *line)
 	} else if (strcmp(command, "victim") == 0) {
 		start_victim(argument);
 	} else if (strcmp(command, "go") == 0) {
-		tell(&victim, "!");
+		tell(victims, "!");
 	} else if (strcmp(command, "stress") == 0) {
 		snprintf(text, sizeof(text), "%s\n", argument);
 		if (tell(worker, text))
@@ -266,8 +293,8 @@ int main(void)
 		{ .fd = signalfd(-1, &child, SFD_CLOEXEC | SFD_NONBLOCK), .events = POLLIN },
 	};
 	start_bystander();
-	start_with_pipe(&workers[0], NULL);
-	start_with_pipe(&workers[1], NULL);
+	start_with_pipe(&workers[0]);
+	start_with_pipe(&workers[1]);
 	if (mlockall(MCL_CURRENT | MCL_FUTURE) != 0)
 		fail("mlockall");
 	uname(&kernel);
