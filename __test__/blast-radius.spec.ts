@@ -5,6 +5,7 @@ import { renderDocument } from '../scripts/blast-radius-document.ts'
 import { renderRow, renderTables } from '../scripts/blast-radius-page.ts'
 import type { ObservedRow, Victim } from '../scripts/blast-radius-recording.ts'
 import { CLASSES, ROWS } from '../scripts/blast-radius-rows.ts'
+import { choose } from '../scripts/blast-radius-strew.ts'
 import { complaints } from '../scripts/guest-complaints.ts'
 
 const victim: Victim = {
@@ -191,6 +192,15 @@ test('a row in full counts what differs in numbers alone, and the pages by their
   t.true(text.includes('Chosen by seed 0x5eed.'))
   t.true(text.includes('Lost pages: 2 replaced, 1 quarantined. The guest ran on.'))
   t.false(renderRow(survivor).includes('seed'))
+})
+
+test('pages anywhere in the RAM are different ones, and the same for the same seed', (t) => {
+  const pages = choose(1000, 7n)
+  t.is(new Set(pages).size, 1000)
+  t.true(pages.every((gpa) => gpa >= 0x8000_0000n && gpa < 0x8a00_0000n && gpa % 4096n === 0n))
+  t.true(pages.some((gpa) => gpa < 0x8100_0000n) && pages.some((gpa) => gpa >= 0x8900_0000n))
+  t.deepEqual(choose(1000, 7n), pages)
+  t.notDeepEqual(choose(1000, 8n), pages)
 })
 
 test('every row has an id and a title of its own, and one of each class is run by default', (t) => {

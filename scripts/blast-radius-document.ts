@@ -24,7 +24,8 @@ This page is written by \`npm run blast-radius -- --all\`, and all that it says 
 3. The victim uses the page: **load** is a load in user mode, **fetch** runs code in the page, **write** passes the page to
    \`write(2)\`, so that the guest's kernel reads it. **At once** is several victims that wait for each other, and then load
    from a page each; **in turn** is one after the other. A victim of several lost pages uses one of them.
-   **Random pages** are chosen among 32 MiB of the victim's, because pages of the guest's kernel cannot be retired.
+   **Random pages** are chosen among 32 MiB of the victim's; **anywhere** is in all of the guest's RAM. A guest's kernel can
+   retire what a process has or nobody, but not what it has itself, and of so small a guest it has a good part.
 4. Who is still there is asked: the victim's parent, the bystander, the guest's first process.
 5. The guest works: ${FORKS} programs are started, then on each CPU a process writes to all free memory but 16 MiB.
    Should the process that starts them be lost, another does it all again. The page of a dead process goes back to the
@@ -32,8 +33,11 @@ This page is written by \`npm run blast-radius -- --all\`, and all that it says 
    (\`HardwareCorrupted\` of \`/proc/meminfo\`).
 6. The same is asked again.
 
-A process _hangs_ where it was in an uninterruptible sleep twice, ten seconds apart, and \`-\` is where there was no guest
-to ask. To which process the page falls, and what that process holds when it dies, differs from run to run. The guest's
+\`HardwareCorrupted\` counts every page that the guest's kernel knows of, also one that it says \`Ignored\` of because it
+has the page itself; what is retired, it says \`Recovered\` of.
+
+A process _hangs_ where it was in an uninterruptible sleep twice, ten seconds apart, and \`-\` is where there was nobody to
+ask. To which process the page falls, and what that process holds when it dies, differs from run to run. The guest's
 kernel has \`panic_on_oops\` off, as is its default.
 
 ## What was seen

@@ -3,6 +3,7 @@ import type { MemoryFailureEvent } from 'seawall'
 import { complaint, look } from './blast-radius-look.ts'
 import { type Failure, IN_SHORT, type ObservedRow, type Victim } from './blast-radius-recording.ts'
 import { GUEST_MEMORY_MIB, type Row } from './blast-radius-rows.ts'
+import { strew } from './blast-radius-strew.ts'
 import { use } from './blast-radius-use.ts'
 import { work } from './blast-radius-work.ts'
 import { LinuxGuest, linuxOf, said } from './linux-guest.ts'
@@ -49,20 +50,23 @@ export async function observe(
     if (ready === null) throw complaint('a guest that has booted', guest)
     const from = guest.console.length
     const victims: Victim[] = []
+    if (row.strewn > 0) await strew(guest, row.strewn, seed)
     for (const some of row.victims) {
-      victims.push(...(await use(guest, row, some, seed, injector)))
-      if (guest.hasEnded) break
+      const seen = await use(guest, row, some, seed, injector)
+      if (seen === null && victims.length === 0) throw complaint('a victim that waits', guest)
+      if (seen === null) break
+      victims.push(...seen)
     }
     const first = await look(guest)
     const inFirst = guest.failures.length
     const second =
-      halves === 1 || guest.hasEnded ? null : { ...(await work(guest, row)), ...(await look(guest)) }
+      halves === 1 || !first.answers ? null : { ...(await work(guest, row)), ...(await look(guest)) }
     const exit = guest.hasEnded ? await guest.finish() : null
     if (isTooLate) throw complaint('a guest that goes on', guest)
     return {
       id: row.id,
       release: ready.fields['release'] ?? '',
-      seed: row.victims.some(({ pages, among }) => pages < among) ? seed : null,
+      seed: row.strewn > 0 || row.victims.some(({ pages, among }) => pages < among) ? seed : null,
       victims,
       first,
       second,

@@ -59,9 +59,8 @@ function title(id: string): string {
 
 /** How the victims came off. */
 export function victims({ victims, first }: ObservedRow): string {
-  return counted(victims.map((one) => victim(one, first)))
-    .map(([text, count]) => (count === 1 ? text : `${count} × ${text}`))
-    .join('; ')
+  const said = counted(victims.map((one) => victim(one, first)))
+  return said.map(([text, count]) => (count === 1 ? text : `${count} × ${text}`)).join('; ') || NOTHING
 }
 
 function victim({ signal, end, survived, process }: Victim, first: Half): string {

@@ -26,6 +26,8 @@ export interface Row {
   readonly notifyGuest: 'ghes' | 'none'
   /** Whether the monitor's owner knows of the pages first (`vm.reportPoison`), and nothing is consumed. */
   readonly inAdvance: boolean
+  /** How many pages anywhere in the guest's RAM are reported first, chosen at random. */
+  readonly strewn: number
   readonly vcpus: number
   /** Version of the guest's kernel; null is the host's own. */
   readonly kernel: string | null
@@ -45,6 +47,7 @@ const SEAWALL = {
   armSeaToUser: true,
   notifyGuest: 'ghes',
   inAdvance: false,
+  strewn: 0,
   vcpus: VCPUS,
   kernel: null,
 } as const
@@ -104,6 +107,7 @@ export const ROWS: readonly Row[] = [
     what: 'load, 100 random pages lost',
     victims: [{ use: 'load', ...one, pages: 100, among: 8192 }],
   },
+  { id: 'advance-anywhere', ...ADVANCE, what: '100 pages anywhere', victims: [], strewn: 100 },
   ...USES.map((use) => ({ id: `untold-${use}`, ...UNTOLD, ...single(use) })),
   { id: 'untold-pair', ...UNTOLD, ...PAIR },
   ...USES.map((use) => ({ id: `kvm-${use}`, ...KVM, ...single(use) })),

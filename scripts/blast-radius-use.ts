@@ -12,18 +12,22 @@ interface Waiting extends Pick<Victim, 'use' | 'gva' | 'gpa' | 'others'> {
   readonly pid: string
 }
 
-/** Makes victims, makes their pages bad, and lets them use these. */
+/** Makes victims, makes their pages bad, and lets them use these; null where the guest does not make them any more. */
 export async function use(
   guest: LinuxGuest,
   row: Row,
   victims: Victims,
   seed: bigint,
   injector: number,
-): Promise<Victim[]> {
+): Promise<Victim[] | null> {
   const { processes, pages, among } = victims
   guest.send(`victim ${victims.use} ${processes} ${pages} ${among} ${seed}`)
   const waiting: Waiting[] = []
-  for (let index = 0; index < processes; index += 1) waiting.push(await awaitVictim(guest, victims))
+  while (waiting.length < processes) {
+    const victim = await awaitVictim(guest, victims)
+    if (victim === null) return null
+    waiting.push(victim)
+  }
   const lost = waiting.flatMap(({ gpa, others }) => [gpa, ...others])
   if (row.inAdvance) {
     const before = (await retiredKib(guest)) ?? 0
@@ -41,9 +45,9 @@ export async function use(
   return seen
 }
 
-async function awaitVictim(guest: LinuxGuest, { use }: Victims): Promise<Waiting> {
+async function awaitVictim(guest: LinuxGuest, { use }: Victims): Promise<Waiting | null> {
   const ready = await guest.hear(said('victim', { state: 'ready' }), ANSWER_MS)
-  if (ready === null) throw complaint('a victim that waits', guest)
+  if (ready === null) return null
   const { pid = '', gva = 0 } = ready.fields
   const isOther = said('victim', { state: 'page', pid })
   const others: bigint[] = []
