@@ -114,7 +114,7 @@ test.serial('two processes on two vCPUs lose their pages at the same moment, and
       .poisonedPages()
       .map(({ gpa, state }) => ({ gpa, state }))
       .sort(byPage),
-    pages.map(({ gpa }) => ({ gpa, state: 'quarantined' })).sort(byPage),
+    pages.map(({ gpa }) => ({ gpa, state: 'guest-retired' })).sort(byPage),
   )
   await guest.ask('ping it', 'pong')
 })
