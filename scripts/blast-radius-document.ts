@@ -19,7 +19,8 @@ This page is written by \`npm run blast-radius -- --all\`, and all that it says 
 2. The page goes bad: the injector makes KVM see a synchronous external abort at the next access. With Seawall the rule
    serves one access, because afterwards the page is in quarantine and the bad memory out of reach; with KVM alone the
    memory stays bad for every access. **KVM alone** is the same monitor with \`capabilities: { armSeaToUser: false }\`, **guest not
-   told** is \`memoryFailure: { notifyGuest: 'none' }\`, and **in advance** the owner says that the page is lost
+   told** is \`memoryFailure: { notifyGuest: 'none' }\`, **guest with agent** boots without ACPI and has
+   [an agent](linux-guests.md#guests-without-acpi), and **in advance** the owner says that the page is lost
    (\`vm.reportPoison()\`) before anybody uses it.
 3. The victim uses the page: **load** is a load in user mode, **fetch** runs code in the page, **write** passes the page to
    \`write(2)\`, so that the guest's kernel reads it. **At once** is several victims that wait for each other, and then load

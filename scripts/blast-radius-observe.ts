@@ -33,7 +33,7 @@ export async function observe(
     name: row.id,
     memory: GUEST_MEMORY_MIB * 2 ** 20,
     vcpus: row.vcpus,
-    ...(row.kernel === null ? {} : { boot: linuxOf(row.kernel) }),
+    boot: { ...linuxOf(row.kernel), acpi: row.notifyGuest !== 'agent' },
     capabilities: { armSeaToUser: row.armSeaToUser },
     // An emulated guest needs longer to read a record and to say so on its console.
     memoryFailure: { notifyGuest: row.notifyGuest, deferMs: 20_000 },
@@ -48,6 +48,7 @@ export async function observe(
     await guest.vm.start()
     const ready = await guest.hear(said('ready'), LIMIT.boot)
     if (ready === null) throw complaint('a guest that has booted', guest)
+    if (row.notifyGuest === 'agent') await guest.ask('agent', 'agent')
     const from = guest.console.length
     const victims: Victim[] = []
     if (row.strewn > 0) await strew(guest, row.strewn, seed)

@@ -22,8 +22,8 @@ export interface Row {
   readonly victims: readonly Victims[]
   /** Whether Seawall asks the kernel for the exit (`capabilities.armSeaToUser`). */
   readonly armSeaToUser: boolean
-  /** Whether the guest is told which page is lost (`memoryFailure.notifyGuest`). */
-  readonly notifyGuest: 'ghes' | 'none'
+  /** How the guest is told which page is lost (`memoryFailure.notifyGuest`). By its agent it boots without ACPI. */
+  readonly notifyGuest: 'ghes' | 'agent' | 'none'
   /** Whether the monitor's owner knows of the pages first (`vm.reportPoison`), and nothing is consumed. */
   readonly inAdvance: boolean
   /** How many pages anywhere in the guest's RAM are reported first, chosen at random. */
@@ -52,6 +52,7 @@ const SEAWALL = {
   kernel: null,
 } as const
 const ADVANCE = { ...SEAWALL, who: 'Seawall, in advance', inAdvance: true } as const
+const AGENT = { ...SEAWALL, who: 'Seawall, guest with agent', notifyGuest: 'agent' } as const
 const UNTOLD = { ...SEAWALL, who: 'Seawall, guest not told', notifyGuest: 'none' } as const
 const KVM = { ...SEAWALL, who: 'KVM alone', armSeaToUser: false } as const
 
@@ -94,6 +95,7 @@ export const ROWS: readonly Row[] = [
     ...single(use),
     kernel: STABLE,
   })),
+  ...(['load', 'write'] as const).map((use) => ({ id: `agent-${use}`, ...AGENT, ...single(use) })),
   ...USES.map((use) => ({ id: `advance-${use}`, ...ADVANCE, ...single(use) })),
   {
     id: 'advance-sixteen',

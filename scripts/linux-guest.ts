@@ -16,9 +16,9 @@ const PATIENCE_MS = 240_000
 /** The events that may be what is waited for. */
 const EVENTS = ['memory-failure', 'page-state-changed', 'notification-failed', 'exit', 'guest-reset'] as const
 
-/** The guest with another kernel: one of Debian's, by version, that the lab was asked to bring (`guestKernel`). */
-export function linuxOf(version: string): LinuxBoot {
-  return linux(`${KERNEL}-${version}`)
+/** The guest, with its own kernel or with one of Debian's, by version, that the lab was asked to bring (`guestKernel`). */
+export function linuxOf(version: string | null): LinuxBoot {
+  return linux(version === null ? KERNEL : `${KERNEL}-${version}`)
 }
 
 function linux(kernel: string): LinuxBoot {
