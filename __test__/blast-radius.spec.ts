@@ -168,6 +168,13 @@ test('the table counts victims that came off alike', (t) => {
   )
 })
 
+test('the table has no more than a dash where there was nobody to ask, or no victim', (t) => {
+  for (const victims of [[], [panicked.victims, panicked.victims].flat()]) {
+    const table = renderTables([{ ...panicked, id: 'untold-pair', victims }])
+    t.regex(table, /\| Seawall, guest not told, load by 2 at once \| - +\| - +\|/)
+  }
+})
+
 test('a row in full counts what differs in numbers alone, and the pages by their state', (t) => {
   const lines = [1, 2, 3, 4, 5].map((frame) => `[ ${frame}.5] Memory failure: 0x8992${frame}: Recovered`)
   const page = { gpa: 0n, size: 4096, hits: 1, firstSeen: '', source: 'reported' } as const

@@ -60,7 +60,10 @@ function title(id: string): string {
 /** How the victims came off. */
 export function victims({ victims, first }: ObservedRow): string {
   const said = counted(victims.map((one) => victim(one, first)))
-  return said.map(([text, count]) => (count === 1 ? text : `${count} × ${text}`)).join('; ') || NOTHING
+  return (
+    said.map(([text, count]) => (count === 1 || text === NOTHING ? text : `${count} × ${text}`)).join('; ') ||
+    NOTHING
+  )
 }
 
 function victim({ signal, end, survived, process }: Victim, first: Half): string {
@@ -138,7 +141,9 @@ function failure(one: Failure): string {
   const syndrome = abort === null ? '' : `, esr ${hex(abort.esr)}`
   const told = notified === null ? '' : `, told by ${notified.source}`
   const put =
-    deferral === null ? '' : `, deferred ${deferral.retries} times in ${deferral.ms} ms: ${deferral.outcome}`
+    deferral === null
+      ? ''
+      : `, deferred ${deferral.retries} times in ${Math.round(deferral.ms)} ms: ${deferral.outcome}`
   const did = injection === null ? '' : ` (${injection.method}, ESR_EL1 ${hex(injection.esr)})`
   return `${half === 1 ? 'first' : 'second'} half: ${source}, page ${hex(gpa)}${at}${syndrome}: ${action}${did}${told}${put}`
 }
