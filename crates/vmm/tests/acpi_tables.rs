@@ -87,6 +87,7 @@ fn build(cpus: u64) -> AcpiTables {
         memory: MEMORY,
         cpus: &cpus,
         layout: AcpiLayout::at(TABLES),
+        error_sources: true,
     };
     machine.build().expect("it fits")
 }

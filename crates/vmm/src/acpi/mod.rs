@@ -48,7 +48,7 @@ pub const ALIGNMENT: u64 = 64 << 10;
 /// use seawall_vmm::memory_layout::RAM_BASE;
 ///
 /// let layout = AcpiLayout::at(RAM_BASE + (15 << 20));
-/// let machine = AcpiMachine { memory: 16 << 20, cpus: &[0, 1], layout };
+/// let machine = AcpiMachine { memory: 16 << 20, cpus: &[0, 1], layout, error_sources: true };
 /// let tables = machine.build()?;
 /// assert!(tables.system_table > layout.tables);
 /// # Ok::<(), seawall_vmm::acpi::AcpiError>(())
@@ -61,6 +61,8 @@ pub struct AcpiMachine<'a> {
     pub cpus: &'a [u64],
     /// Where things lie.
     pub layout: AcpiLayout,
+    /// Whether the guest is told of lost memory: else there is no HEST, and the GHES region is not looked at.
+    pub error_sources: bool,
 }
 
 /// Which parts of RAM are not the guest's own, as guest-physical addresses that are multiples of [`ALIGNMENT`].
@@ -150,13 +152,15 @@ impl AcpiMachine<'_> {
         })?;
         let mut blob = Blob::at(self.layout.tables);
         let dsdt = blob.place(&dsdt::dsdt(cpus));
-        let tables = [
+        let mut tables = vec![
             blob.place(&fadt::fadt(dsdt)),
             blob.place(&madt::madt(self.cpus)),
             blob.place(&gtdt::gtdt()),
             blob.place(&spcr::spcr()),
-            blob.place(&hest::hest(self.layout.ghes)),
         ];
+        if self.error_sources {
+            tables.push(blob.place(&hest::hest(self.layout.ghes)));
+        }
         let xsdt = blob.place(&root::xsdt(&tables));
         let rsdp = blob.place(&root::rsdp(xsdt));
         let properties = blob.place(&efi::runtime_properties());

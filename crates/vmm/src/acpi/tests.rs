@@ -11,6 +11,7 @@ fn machine(memory: u64, cpus: &[u64]) -> AcpiMachine<'_> {
         memory,
         cpus,
         layout: AcpiLayout::at(RAM_BASE + memory - MIB),
+        error_sources: true,
     }
 }
 
@@ -129,6 +130,7 @@ fn regions_in_any_order_and_at_the_very_ends_are_described() {
         memory: 16 * MIB,
         cpus: &cpus,
         layout,
+        error_sources: true,
     };
     let end = RAM_BASE + 16 * MIB;
     assert_eq!(
@@ -151,6 +153,7 @@ fn what_is_behind_the_last_64_kib_of_ram_is_left_out() {
             memory,
             cpus: &cpus,
             layout,
+            error_sources: true,
         };
         let last = memory_map(&machine).pop().expect("descriptors");
         assert_eq!(last.2, RAM_BASE + 16 * MIB);
@@ -203,6 +206,7 @@ fn what_cannot_be_built_is_a_typed_error() {
             memory,
             cpus: &cpus,
             layout,
+            error_sources: true,
         };
         assert_eq!(machine.build(), Err(AcpiError::Layout { layout, memory }));
     }

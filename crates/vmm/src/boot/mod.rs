@@ -12,7 +12,7 @@ use seawall_kvm::{GuestMemory, GuestMemoryError, MemoryErrorSignal, RegId};
 use crate::error::VmError;
 use crate::memory_layout;
 use crate::options::Boot;
-use crate::sea::Ledger;
+use crate::sea::{Ledger, NotifyGuest};
 use flat::{FlatSource, PreparedFlat};
 use linux::{LinuxSource, PreparedLinux};
 
@@ -33,15 +33,15 @@ pub(crate) enum BootSource {
 }
 
 impl BootSource {
-    /// Opens what a guest starts with; `agent` says whether there is a line to an agent in it.
-    pub(crate) fn open(boot: &Boot, agent: bool) -> Result<Self, BootError> {
+    /// Opens what a guest starts with, which is to be told of its lost pages in this way.
+    pub(crate) fn open(boot: &Boot, notify: NotifyGuest) -> Result<Self, BootError> {
         Ok(match boot {
             Boot::Flat {
                 image,
                 load_address,
                 entry,
             } => Self::Flat(FlatSource::open(image, *load_address, *entry)?),
-            Boot::Linux(boot) => Self::Linux(LinuxSource::open(boot, agent)?),
+            Boot::Linux(boot) => Self::Linux(LinuxSource::open(boot, notify)?),
         })
     }
 

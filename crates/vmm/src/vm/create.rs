@@ -14,7 +14,7 @@ use crate::error::VmError;
 use crate::event::{Outbox, Wake};
 use crate::notifier::{ErrorSources, GuestNotifier, Way};
 use crate::options::{OnReset, VmOptions};
-use crate::sea::{Ledger, NotifyGuest};
+use crate::sea::Ledger;
 use crate::statistics::Statistics;
 use crate::vcpu::{self, Ask, ParkReason, Questions, RunContext, VcpuThread};
 use crate::vm::control::{Control, Limits};
@@ -71,7 +71,7 @@ fn create(
         page: host_page_size(),
         received: options.memory,
     })?;
-    let source = BootSource::open(&options.boot, options.has_agent_channel())?;
+    let source = BootSource::open(&options.boot, options.memory_failure.notify_guest)?;
     let boot = source.read(options.memory)?;
     let memory = Arc::new(GuestMemory::create(size, options.huge_page)?);
     let mut machine = backend::create(options, &memory)?;
@@ -86,9 +86,7 @@ fn create(
         ledger: &ledger,
     };
     let registers = boot.place(&boot_memory, &cpus)?;
-    let ghes_region = boot
-        .ghes_region()
-        .filter(|_| options.memory_failure.notify_guest == NotifyGuest::Ghes);
+    let ghes_region = boot.ghes_region();
     drop(boot);
     let agent = options.has_agent_channel().then(|| {
         let control = sender.clone();

@@ -4,7 +4,7 @@
 //! arm/psci.yaml, interrupt-controller/arm,gic-v3.yaml, timer/arm,arch_timer.yaml, serial/8250.yaml; drivers/firmware/efi/
 //! fdtparams.c of Linux 7.3, and of Debian's kernel.
 
-use vm_fdt::{Error, FdtWriter};
+use vm_fdt::{Error, FdtReserveEntry, FdtWriter};
 
 use super::SEED;
 use crate::acpi::{AcpiTables, MEMORY_DESCRIPTOR_SIZE, MEMORY_DESCRIPTOR_VERSION};
@@ -36,6 +36,8 @@ pub(super) struct DeviceTree<'a> {
     /// Where the initial RAM disk lies, and its size in bytes.
     pub(super) initrd: Option<(u64, u64)>,
     pub(super) seed: [u8; SEED],
+    /// Memory that is none of the guest's, and its size in bytes.
+    pub(super) reserved: Option<(u64, u64)>,
     /// What the guest finds of ACPI.
     pub(super) acpi: Option<&'a AcpiTables>,
     /// Whether there is a line to an agent.
@@ -45,7 +47,10 @@ pub(super) struct DeviceTree<'a> {
 impl DeviceTree<'_> {
     /// Writes it as a blob.
     pub(super) fn build(&self) -> Result<Vec<u8>, Error> {
-        let mut fdt = FdtWriter::new()?;
+        // A kernel that does not know ACPI or EFI has the memory from here.
+        let reserved = self.reserved.into_iter();
+        let reserved = reserved.map(|(address, size)| FdtReserveEntry::new(address, size));
+        let mut fdt = FdtWriter::new_with_mem_reserv(&reserved.collect::<Result<Vec<_>, Error>>()?)?;
         let root = fdt.begin_node("")?;
         fdt.property_string("compatible", "linux,dummy-virt")?;
         fdt.property_string("model", "seawall")?;

@@ -24,6 +24,7 @@ use crate::boot::{BootError, BootMemory, BootRegisters, PSTATE_AT_ENTRY, PlaceEr
 use crate::error::VmError;
 use crate::memory_layout::RAM_BASE;
 use crate::options::LinuxBoot;
+use crate::sea::NotifyGuest;
 use device_tree::DeviceTree;
 use image::KernelImage;
 
@@ -51,7 +52,7 @@ pub(crate) struct LinuxSource {
     initrd: Option<BootFile>,
     command_line: String,
     acpi: bool,
-    agent: bool,
+    notify: NotifyGuest,
 }
 
 /// A kernel that was read and has its place.
@@ -62,7 +63,7 @@ pub(crate) struct PreparedLinux<'a> {
     command_line: &'a str,
     layout: Layout,
     acpi: Option<AcpiLayout>,
-    agent: bool,
+    notify: NotifyGuest,
     memory: u64,
 }
 
@@ -75,7 +76,7 @@ struct Layout {
 }
 
 impl LinuxSource {
-    pub(super) fn open(boot: &LinuxBoot, agent: bool) -> Result<Self, BootError> {
+    pub(super) fn open(boot: &LinuxBoot, notify: NotifyGuest) -> Result<Self, BootError> {
         let command_line = boot.cmdline.as_deref().unwrap_or(DEFAULT_COMMAND_LINE);
         let prefix = if boot.acpi { ACPI_ON } else { "" };
         let limit = COMMAND_LINE_LIMIT - prefix.len();
@@ -96,7 +97,7 @@ impl LinuxSource {
                 .transpose()?,
             command_line: format!("{prefix}{command_line}"),
             acpi: boot.acpi,
-            agent,
+            notify,
         })
     }
 
@@ -119,7 +120,7 @@ impl LinuxSource {
             acpi: self
                 .acpi
                 .then(|| AcpiLayout::at(layout.device_tree + DEVICE_TREE_SIZE)),
-            agent: self.agent,
+            notify: self.notify,
             memory,
         })
     }
@@ -154,9 +155,10 @@ impl Layout {
 }
 
 impl PreparedLinux<'_> {
-    /// Where the GHES region is, if the guest can be told of lost pages.
+    /// Where the GHES region is, if the guest is to be told of lost pages by that.
     pub(super) fn ghes_region(&self) -> Option<u64> {
-        self.acpi.map(|layout| layout.ghes)
+        let layout = self.acpi.filter(|_| self.notify == NotifyGuest::Ghes)?;
+        Some(layout.ghes)
     }
 
     /// Puts everything into memory. `cpus` are the values of MPIDR_EL1.
@@ -169,6 +171,7 @@ impl PreparedLinux<'_> {
                     memory: self.memory,
                     cpus,
                     layout,
+                    error_sources: self.notify == NotifyGuest::Ghes,
                 };
                 let tables = machine.build().map_err(|error| VmError::Bug {
                     message: format!("the ACPI tables cannot be written: {error}"),
@@ -186,8 +189,9 @@ impl PreparedLinux<'_> {
                 .as_ref()
                 .map(|bytes| (layout.initrd, bytes.len() as u64)),
             seed: seed()?,
+            reserved: self.acpi.map(|layout| (layout.tables, AcpiLayout::SIZE)),
             acpi: acpi.as_ref(),
-            agent: self.agent,
+            agent: self.acpi.is_none() && self.notify == NotifyGuest::Agent,
         };
         let device_tree = device_tree.build().map_err(|error| VmError::Bug {
             message: format!("the device tree cannot be written: {error}"),

@@ -35,6 +35,7 @@ impl Machine {
             memory: MEMORY,
             cpus: &[0, 1],
             layout: AcpiLayout::at(TABLES),
+            error_sources: true,
         };
         let tables = machine.build().expect("it fits");
         let ram = Ram::new(TABLES, AcpiLayout::SIZE);

@@ -9,7 +9,7 @@ use crate::backend::{PageQuarantine, QuarantineError};
 use crate::event::{Outbox, QuarantineMethod};
 use crate::memory_layout::RAM_BASE;
 use crate::options::{Boot, Image};
-use crate::sea::{FailureSource, PageState, RecoverablePolicy, Threshold, ThresholdAction};
+use crate::sea::{FailureSource, NotifyGuest, PageState, RecoverablePolicy, Threshold, ThresholdAction};
 use crate::simulated::SimulatedQuarantine;
 use crate::vcpu;
 use crate::vm::Shared;
@@ -58,7 +58,7 @@ impl Machine {
             entry: None,
         };
         let restart = Restart {
-            boot: BootSource::open(&boot, false).expect("bytes"),
+            boot: BootSource::open(&boot, NotifyGuest::None).expect("bytes"),
             gic: None,
             cpus: vec![0],
         };
