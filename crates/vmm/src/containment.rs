@@ -123,9 +123,10 @@ impl RunContext {
                 Err(error) => return Some(Err(error)),
             },
         };
-        // Of a page that was in quarantine already nothing changes: it may have been replaced meanwhile.
-        if !page.state.is_out_of_reach() {
-            self.ledger().set_state(page.gpa, PageState::Quarantined);
+        // Nothing else changes: the guest may have retired it meanwhile, or it may have been replaced.
+        let mut ledger = self.ledger();
+        if ledger.around(page.gpa).map(|page| page.state) == Some(PageState::Poisoned) {
+            ledger.set_state(page.gpa, PageState::Quarantined);
         }
         Some(Ok(QuarantineReport {
             method,
@@ -143,7 +144,7 @@ impl RunContext {
         let offset = page.gpa.bits().checked_sub(RAM_BASE)?;
         self.quarantine.replace(offset, page.size).ok()?;
         let (page, from) = self.ledger().set_state(page.gpa, PageState::Replaced)?;
-        notifier.mend();
+        notifier.mend(page.gpa, page.size);
         Some(EventKind::PageStateChanged { page, from })
     }
 

@@ -119,10 +119,10 @@ impl GuestNotifier {
         }
     }
 
-    /// Writes the error sources into memory that is fresh.
-    pub(crate) fn mend(&self) {
+    /// Writes the error sources where memory is fresh.
+    pub(crate) fn mend(&self, gpa: Gpa, len: u64) {
         if let Way::Ghes(sources) = &self.way {
-            sources.lock().mend(&*self.memory);
+            sources.lock().mend(&*self.memory, gpa, len);
         }
         self.have_looked_after();
     }

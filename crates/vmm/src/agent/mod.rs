@@ -200,8 +200,10 @@ impl Agent {
         let since = *self.waiting_since.get_or_insert(now);
         let left = SILENCE.checked_sub(now.saturating_duration_since(since));
         let left = left.filter(|left| !left.is_zero());
-        self.has_failed |= left.is_none() && !self.is_silent;
-        self.is_silent = left.is_none();
+        if left.is_none() {
+            self.has_failed |= !self.is_silent;
+            self.is_silent = true;
+        }
         left
     }
 }

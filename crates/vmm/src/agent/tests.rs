@@ -307,3 +307,19 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_silent_agent_stays_silent_while_its_guest_is_paused_and_resumed() {
+    let mut agent = Agent::default();
+    agent.on_line(b"hello 1");
+    agent.lose(Gpa::from_bits(0x8000_0000), 4096);
+    let start = Instant::now();
+    agent.advance(start);
+    agent.advance(start + SILENCE);
+    assert!(agent.take_has_failed());
+    agent.resumed();
+    agent.advance(start + SILENCE * 2);
+    assert_eq!(agent.state(), SourceState::Silent, "it has not answered");
+    agent.advance(start + SILENCE * 4);
+    assert!(!agent.take_has_failed(), "it is said once");
+}

@@ -52,8 +52,9 @@ impl Ghes {
             return false;
         }
         self.records += 1;
-        let written = self.gsiv.write(memory, pages, self.records, now).is_ok();
+        let written = self.gsiv.write(memory, pages.clone(), self.records, now).is_ok();
         if !written {
+            self.tell_again(pages);
             self.fail(Source::Gsiv, FailedReason::Lost);
         }
         written

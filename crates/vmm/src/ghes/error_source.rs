@@ -22,7 +22,7 @@ use std::sync::atomic::{Ordering, fence};
 use std::time::{Duration, Instant};
 
 use super::memory::RegionMemory;
-use super::page_set::PageSet;
+use super::page_set::{PageSet, pages};
 use super::record::record;
 use super::region::Source;
 use crate::error::VmError;
@@ -63,6 +63,8 @@ pub(super) struct ErrorSource {
     busy_since: Option<Instant>,
     /// The pages that the guest has read of.
     read: PageSet,
+    /// The pages of records that were given up before the guest had read them.
+    given_up: PageSet,
 }
 
 impl ErrorSource {
@@ -74,6 +76,7 @@ impl ErrorSource {
             unread: Vec::new(),
             busy_since: None,
             read: PageSet::default(),
+            given_up: PageSet::default(),
         }
     }
 
@@ -91,12 +94,40 @@ impl ErrorSource {
         self.write_free(memory)
     }
 
-    /// Makes it free in fresh memory, and says which pages there was an unread record of.
-    pub(super) fn mend(&mut self, memory: &dyn RegionMemory) -> Result<Vec<u64>, VmError> {
+    /// Writes what fresh memory has taken the place of, and says which pages there was an unread record of that is gone. A record
+    /// that lies somewhere else stays, and the guest may be about to read it.
+    pub(super) fn mend(
+        &mut self,
+        memory: &dyn RegionMemory,
+        fresh: &Range<u64>,
+    ) -> Result<Vec<u64>, VmError> {
+        let is_fresh = |start: u64, len: u64| {
+            let pages = pages(start, len);
+            pages.start < fresh.end && fresh.start < pages.end
+        };
+        let [address_register, read_ack, block] = self.source.parts(self.region);
+        let gone = is_fresh(block.0, block.1);
+        if !gone && !is_fresh(address_register.0, address_register.1) && !is_fresh(read_ack.0, read_ack.1) {
+            return Ok(Vec::new());
+        }
         self.state = SourceState::Disabled;
         self.busy_since = None;
-        self.write_free(memory)?;
-        Ok(std::mem::take(&mut self.unread))
+        if gone || self.unread.is_empty() {
+            self.write_free(memory)?;
+            return Ok(self.take_unread());
+        }
+        memory.write_at(address_register.0, &block.0.to_le_bytes())?;
+        memory.write_at(read_ack.0, &[0; 8])?;
+        self.state = SourceState::Usable;
+        Ok(Vec::new())
+    }
+
+    /// Gives up the record that the guest has not read, and says of which pages it is.
+    pub(super) fn take_unread(&mut self) -> Vec<u64> {
+        for page in &self.unread {
+            self.given_up.insert(*page..page + 1);
+        }
+        std::mem::take(&mut self.unread)
     }
 
     fn write_free(&mut self, memory: &dyn RegionMemory) -> Result<(), VmError> {
@@ -183,9 +214,13 @@ impl ErrorSource {
     /// Whether the guest has read of a page; absent where it was not told by this source.
     pub(super) fn told_of(&self, page: u64) -> Option<Option<bool>> {
         if self.unread.contains(&page) {
-            return Some((self.state == SourceState::Silent).then_some(false));
+            return Some((self.state != SourceState::Usable).then_some(false));
         }
-        self.read.contains(page).then_some(Some(true))
+        match (self.read.contains(page), self.given_up.contains(page)) {
+            (true, _) => Some(Some(true)),
+            (false, true) => Some(Some(false)),
+            (false, false) => None,
+        }
     }
 
     /// The parts of a range that the guest has read nothing of by this source.
@@ -207,5 +242,6 @@ impl ErrorSource {
     pub(super) fn forget(&mut self, pages: &Range<u64>) {
         self.unread.retain(|page| !pages.contains(page));
         self.read.remove(pages);
+        self.given_up.remove(pages);
     }
 }

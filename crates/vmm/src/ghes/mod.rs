@@ -154,24 +154,31 @@ impl Ghes {
             .is_none()
     }
 
-    /// Writes the sources anew where fresh memory has taken the place of a page of the region. What the guest has not read it is
+    /// Writes the sources anew where fresh memory has taken the place of a part of the region. What the guest has not read it is
     /// told again.
-    pub fn mend(&mut self, memory: &dyn RegionMemory) {
+    pub fn mend(&mut self, memory: &dyn RegionMemory, gpa: Gpa, len: u64) {
+        let fresh = pages(gpa.bits(), len);
         self.failed.retain(|failed| failed.reason != FailedReason::Lost);
         for source in Source::ALL {
-            let mended = match source {
-                Source::Sea => self.sea.mend(memory),
-                Source::Gsiv => self.gsiv.mend(memory),
-            };
-            match mended {
-                Ok(unread) => {
-                    for page in unread {
-                        self.lost.forget(&(page..page + 1));
-                        self.lost.add(page..page + 1);
-                    }
-                }
+            match self.source(source).mend(memory, &fresh) {
+                Ok(unread) => self.tell_again(unread),
                 Err(_) => self.fail(source, FailedReason::Lost),
             }
+        }
+    }
+
+    /// Puts pages back to those that the guest has to be told of.
+    fn tell_again(&mut self, told: Vec<u64>) {
+        for page in told {
+            self.lost.forget(&(page..page + 1));
+            self.lost.add(page..page + 1);
+        }
+    }
+
+    const fn source(&mut self, source: Source) -> &mut ErrorSource {
+        match source {
+            Source::Sea => &mut self.sea,
+            Source::Gsiv => &mut self.gsiv,
         }
     }
 
@@ -196,12 +203,9 @@ impl Ghes {
     }
 
     fn lose_pages(&mut self, lost: &Range<u64>) {
-        for source in [&mut self.sea, &mut self.gsiv] {
-            if source.lose(lost) {
-                self.failed.push_back(FailedSource {
-                    source: source.source(),
-                    reason: FailedReason::Lost,
-                });
+        for source in Source::ALL {
+            if self.source(source).lose(lost) {
+                self.fail(source, FailedReason::Lost);
             }
         }
         // The region is not the guest's to retire.
@@ -227,13 +231,16 @@ impl Ghes {
     #[must_use]
     pub fn notification(&self, gpa: Gpa) -> Option<Notification> {
         let page = gpa.bits() / PAGE_SIZE;
-        [&self.sea, &self.gsiv].into_iter().find_map(|source| {
+        let [sea, gsiv] = [&self.sea, &self.gsiv].map(|source| {
             let acked = source.told_of(page)?;
             Some(Notification {
                 source: source.source(),
                 acked,
             })
-        })
+        });
+        // What was told by exception and not read was told again.
+        let counts = |told: &Notification| told.acked != Some(false);
+        sea.filter(counts).or(gsiv).or(sea)
     }
 
     /// Whether the guest has read of all of this memory that it is lost.
@@ -257,10 +264,7 @@ impl Ghes {
     /// Looks whether the guest has read the last record of a source. Returns how many pages it has read of since; nothing where
     /// the source is not to be used.
     fn look(&mut self, source: Source, memory: &dyn RegionMemory, now: Instant) -> Option<(Turn, usize)> {
-        let looked_at = match source {
-            Source::Sea => &mut self.sea,
-            Source::Gsiv => &mut self.gsiv,
-        };
+        let looked_at = self.source(source);
         let before = looked_at.state();
         if before == SourceState::Disabled {
             return None;
@@ -282,8 +286,13 @@ impl Ghes {
         }
     }
 
+    /// Notes that a source has failed. What was told by exception, and is not read, is told by interrupt then.
     fn fail(&mut self, source: Source, reason: FailedReason) {
         self.failed.push_back(FailedSource { source, reason });
+        if source == Source::Sea {
+            let unread = self.sea.take_unread();
+            self.tell_again(unread);
+        }
     }
 }
 

@@ -262,14 +262,15 @@ impl Control {
     }
 
     pub(super) fn let_run(&mut self, decisions: &Arc<Decisions>) {
-        for (vcpu, running) in self.vcpus.iter().zip(&mut self.running) {
-            *running = true;
-            vcpu.mailbox.request_run(Arc::clone(decisions));
-        }
+        // Before the first vCPU runs: what waits for its guest must not count the pause.
         if let Some((_, context)) = self.resources()
             && let Some(notifier) = &context.notifier
         {
             notifier.resumed();
+        }
+        for (vcpu, running) in self.vcpus.iter().zip(&mut self.running) {
+            *running = true;
+            vcpu.mailbox.request_run(Arc::clone(decisions));
         }
         self.look_after_notifications();
         self.look_after_deferrals();

@@ -134,6 +134,10 @@ impl Control {
         let page = failure.page;
         let mended = page.and_then(|hit| context.mend_records(&hit.page));
         if let (Some(notifier), Some(PageHit { page, .. }), None) = (&context.notifier, page, &mended) {
+            if self.state() != VmState::Running {
+                // It can read nothing.
+                notifier.resumed();
+            }
             notifier.tell_by_interrupt((page.gpa, page.size), None);
             failure.notified = notifier.notification(page.gpa);
         }

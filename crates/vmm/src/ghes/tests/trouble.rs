@@ -57,7 +57,8 @@ fn a_guest_that_was_silent_and_wakes_up_is_told_the_rest() {
     machine.guest.abort(&machine.ram);
     assert_eq!(
         machine.run_interrupts(9),
-        [(16..20).map(page).collect::<Vec<u64>>()]
+        [(16..20).chain([50]).map(page).collect::<Vec<u64>>()],
+        "that of the abort was given up, and told twice"
     );
     for source in Source::ALL {
         assert_eq!(machine.ghes.state(source), SourceState::Usable, "{source:?}");
@@ -281,12 +282,16 @@ fn a_region_in_fresh_memory_works_as_before_and_tells_again_what_was_not_read() 
         machine.lose(lost, 4096);
         machine.ram.replace_pages();
         machine.ram.poke(lost, &[0; 4096]);
-        machine.ghes.mend(&machine.ram);
+        machine.ghes.mend(&machine.ram, Gpa::from_bits(lost), 4096);
         assert_eq!(machine.ghes.take_failed(), None, "nothing is left of it");
         for source in Source::ALL {
             assert_eq!(machine.ghes.state(source), SourceState::Usable);
         }
-        assert_eq!(machine.run_interrupts(9).concat(), [page(1), page(2)]);
+        let mut told = machine.guest.abort(&machine.ram);
+        told.extend(machine.guest.interrupt(&machine.ram));
+        told.extend(machine.run_interrupts(9).concat());
+        told.sort_unstable();
+        assert_eq!(told, [page(1), page(2)], "each once, wherever its record was");
         assert_eq!(machine.by_exception((page(3), 4096), page(3)), Telling::Written);
         assert_eq!(machine.guest.abort(&machine.ram), [page(3)]);
     }
@@ -302,4 +307,64 @@ fn memory_that_is_not_of_the_region_alone_is_the_guests() {
     ] {
         assert!(!machine.ghes.holds(Gpa::from_bits(gpa), len), "{gpa:#x}");
     }
+}
+
+#[test]
+fn pages_of_a_record_that_cannot_be_written_are_told_of_when_it_can() {
+    let mut machine = Machine::boot();
+    machine.lose(page(1), 4096);
+    let mut reads = 0;
+    machine.ram.other_vcpu(move |ram| {
+        reads += 1;
+        if reads == 2 {
+            // The source was looked at; now the memory of its block goes bad.
+            ram.lose_page(GSIV_BLOCK);
+        }
+    });
+    assert!(!machine.advance().raise);
+    machine.ram.other_vcpu(|_| {});
+    assert_eq!(machine.ghes.state(Source::Gsiv), SourceState::Disabled);
+    machine.ram.replace_pages();
+    machine.ghes.mend(&machine.ram, Gpa::from_bits(GSIV_BLOCK), 4096);
+    assert_eq!(machine.ghes.state(Source::Gsiv), SourceState::Usable);
+    assert_eq!(machine.run_interrupts(9).concat(), [page(1)]);
+}
+
+#[test]
+fn a_record_that_the_guest_reads_stays_as_it_is_while_another_source_is_mended() {
+    let mut machine = Machine::boot();
+    machine.by_exception((page(1), 4096), page(1));
+    machine.lose(page(2), 4096);
+    assert!(machine.advance().raise);
+    // Another CPU of the guest has copied the record by interrupt, and has not said so yet.
+    machine.ram.poke(SEA_BLOCK, &[0; 4096]);
+    machine.ghes.mend(&machine.ram, Gpa::from_bits(SEA_BLOCK), 4096);
+    machine.advance();
+    // It says so now, in its order.
+    machine.ram.poke(GSIV_BLOCK, &[0; 4]);
+    machine.ram.poke(REGION + 0x108, &1_u64.to_le_bytes());
+    machine.advance();
+    let is_read = |number| machine.ghes.is_read(Gpa::from_bits(page(number)), 4096);
+    assert_eq!((is_read(1), is_read(2)), (false, true));
+}
+
+#[test]
+fn what_was_told_by_exception_and_never_read_is_told_by_interrupt() {
+    let mut machine = Machine::boot();
+    machine.by_exception((page(1), 4096), page(1));
+    machine.pass(5000);
+    assert!(machine.advance().raise);
+    assert_eq!(machine.ghes.state(Source::Sea), SourceState::Silent);
+    assert_eq!(machine.guest.interrupt(&machine.ram), [page(1)]);
+}
+
+#[test]
+fn a_record_that_nobody_can_look_after_any_more_counts_as_not_read() {
+    let mut machine = Machine::boot();
+    machine.lose(page(1), 4096);
+    assert!(machine.advance().raise);
+    machine.lose(REGION & !0x1f_ffff, 2 << 20);
+    assert_eq!(machine.ghes.state(Source::Gsiv), SourceState::Disabled);
+    let told = machine.notification(page(1)).map(|told| told.acked);
+    assert_eq!((machine.advance().again, told), (None, Some(Some(false))));
 }
