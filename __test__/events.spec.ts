@@ -1,5 +1,7 @@
+import { pathToFileURL } from 'node:url'
 import test from 'ava'
 import { type SimulatedStep, simulated, Vm, type VmEvent } from 'seawall'
+import { NO_HURRY_MS } from './behaviours/behaviour.ts'
 
 function create(steps: SimulatedStep[], more: { name?: string } = {}): Promise<Vm> {
   const backend = simulated({ script: [steps] })
@@ -93,4 +95,113 @@ test('a reader that is too slow is told what it lost', async (t) => {
   // A failure each, running, stopped, exit and closed.
   t.is(delivered + lost, failures + 4)
   t.true(lost > 0)
+})
+
+/** Counts how often each number was delivered or said to be lost. */
+function count(numbers: number[], event: VmEvent): void {
+  const from = event.type === 'events-lost' ? event.fromSeq : event.seq
+  for (let seq = from; seq <= event.seq; seq += 1) numbers[seq] = (numbers[seq] ?? 0) + 1
+}
+
+test('a number is delivered or lost, and never both, where the ring loses those around it', async (t) => {
+  const failures = 6000
+  const asks: SimulatedStep[] = [{ step: 'sea', esr: 0x9200_0010n }, { step: 'spin' }]
+  const storm: SimulatedStep[] = [...Array.from({ length: failures }, () => SEA), { step: 'spin' }]
+  let answer = () => {}
+  const answered = new Promise<void>((resolve) => {
+    answer = resolve
+  })
+  const asked: (number | null)[] = []
+  await using vm = await Vm.create({
+    memory: 4096,
+    vcpus: 2,
+    boot: { type: 'flat', image: new Uint8Array(4) },
+    backend: simulated({ script: [asks, storm] }),
+    memoryFailure: {
+      decisionTimeoutMs: NO_HURRY_MS,
+      decide: async ({ vcpu }) => {
+        asked.push(vcpu)
+        // The number of this failure is reserved; those of the other vCPU come first.
+        if (vcpu === 0) await answered
+        return { action: 'inject' }
+      },
+    },
+  })
+  const numbers: number[] = []
+  for (const type of ['memory-failure', 'state-changed', 'exit', 'events-lost'] as const) {
+    vm.on(type, (event: VmEvent) => count(numbers, event))
+  }
+  await vm.start()
+  while (asked.length < 2) await new Promise(setImmediate)
+  // Nobody reads while this thread does not return to its event loop.
+  while (vm.stats().failures <= failures);
+  answer()
+  while (vm.stats().delivered < 4096n) await new Promise(setImmediate)
+  await vm.close()
+  const { delivered, lost, decisions } = vm.stats()
+  t.deepEqual([lost > 0n, decisions.fallback], [true, 0n])
+  t.is(numbers.length - 1, Number(delivered + lost))
+  t.deepEqual(
+    numbers.flatMap((times, seq) => (times === 1 ? [] : [[seq, times]])),
+    [],
+  )
+})
+
+test('a number is delivered or lost, and never both, where a stream loses those around it', async (t) => {
+  const { EventStream } = await import(pathToFileURL('dist/event-stream.js').href)
+  const stream = new EventStream(() => {})
+  const numbers: number[] = []
+  const push = (seq: number) => stream.push({ type: 'guest-reset', seq })
+  const take = async () => count(numbers, (await stream.next()).value)
+  let seq = 0
+  const storm = (events: number) => {
+    for (let index = 0; index < events; index += 1) push(++seq)
+  }
+  storm(3)
+  // Numbers that are reserved, whose events come after others.
+  const early = ++seq
+  storm(2)
+  const late = ++seq
+  storm(4096)
+  push(early)
+  await take()
+  storm(10)
+  push(late)
+  storm(20)
+  stream.push({ type: 'events-lost', fromSeq: seq + 1, toSeq: seq + 5, seq: seq + 5 })
+  seq += 5
+  storm(10)
+  stream.end()
+  for await (const event of stream) count(numbers, event)
+  t.is(numbers.length - 1, seq)
+  t.deepEqual(
+    numbers.flatMap((times, seq) => (times === 1 ? [] : [[seq, times]])),
+    [],
+  )
+})
+
+test('a storm of events leaves the event loop its turns', async (t) => {
+  const failures = 100_000
+  const steps = Array.from({ length: failures / 4 }, () => SEA)
+  await using vm = await Vm.create({
+    memory: 4096,
+    vcpus: 4,
+    boot: { type: 'flat', image: new Uint8Array(4) },
+    backend: simulated({ script: [steps, steps, steps, steps] }),
+  })
+  let told = 0
+  const perTurn: number[] = []
+  vm.on('memory-failure', () => {
+    told += 1
+  })
+  const turns = setInterval(() => {
+    perTurn.push(told)
+    told = 0
+  })
+  await vm.start()
+  while (vm.stats().failures < failures) await new Promise(setImmediate)
+  clearInterval(turns)
+  perTurn.push(told)
+  // An operation that ends, like start(), tells all that waits. A timer is due after a millisecond, which may be many turns.
+  t.true(Math.max(...perTurn) < 2 * 4096, String(perTurn))
 })

@@ -7,7 +7,8 @@ const CAPACITY = 4096
 export class EventStream implements AsyncIterableIterator<VmEvent> {
   readonly #queue: VmEvent[] = []
   readonly #readers: ((result: IteratorResult<VmEvent>) => void)[] = []
-  #lost: { fromSeq: number; toSeq: number } | undefined
+  /** The numbers that the reader lost and was not told of: ranges in order, with gaps between. */
+  readonly #lost: { fromSeq: number; toSeq: number }[] = []
   #ended = false
   readonly #onEnd: (stream: EventStream) => void
 
@@ -24,12 +25,28 @@ export class EventStream implements AsyncIterableIterator<VmEvent> {
     }
     if (this.#queue.length === CAPACITY) {
       const dropped = this.#queue.shift()
-      if (dropped !== undefined) {
-        const first = dropped.type === 'events-lost' ? dropped.fromSeq : dropped.seq
-        this.#lost = { fromSeq: this.#lost?.fromSeq ?? first, toSeq: dropped.seq }
-      }
+      if (dropped !== undefined) this.#lose(dropped)
     }
     this.#queue.push(event)
+  }
+
+  /** Joins what was lost with the range before it, the one after it, or both: most come in order, but not all. */
+  #lose(event: VmEvent): void {
+    const fromSeq = event.type === 'events-lost' ? event.fromSeq : event.seq
+    const toSeq = event.seq
+    let index = this.#lost.length
+    let before = this.#lost[index - 1]
+    while (before !== undefined && before.fromSeq > fromSeq) {
+      index -= 1
+      before = this.#lost[index - 1]
+    }
+    const after = this.#lost[index]
+    const afterJoins = after?.fromSeq === toSeq + 1
+    if (before?.toSeq === fromSeq - 1) {
+      before.toSeq = afterJoins ? after.toSeq : toSeq
+      if (afterJoins) this.#lost.splice(index, 1)
+    } else if (afterJoins) after.fromSeq = fromSeq
+    else this.#lost.splice(index, 0, { fromSeq, toSeq })
   }
 
   /** Ends the stream; what waits is still delivered. */
@@ -48,10 +65,9 @@ export class EventStream implements AsyncIterableIterator<VmEvent> {
   }
 
   #takeLost(): VmEvent | undefined {
-    const lost = this.#lost
     const next = this.#queue[0]
-    if (lost === undefined || next === undefined) return undefined
-    this.#lost = undefined
+    const lost = next === undefined ? undefined : this.#lost.shift()
+    if (next === undefined || lost === undefined) return undefined
     const { schemaVersion, time, monotonicNs } = next
     return { type: 'events-lost', schemaVersion, seq: lost.toSeq, time, monotonicNs, ...lost }
   }

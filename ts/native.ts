@@ -128,7 +128,7 @@ export interface NativeVm {
     reason: 'threw' | 'rejected' | 'invalid',
     error: string,
   ): 'accepted' | 'late' | 'unknown'
-  takeEvents(): NativeEvent[]
+  takeEvents(max: number): NativeEvent[]
   takeConsole(max: number): Buffer
   releaseConsole(): void
   readMemory(gpa: bigint, length: number): Buffer | NativeError

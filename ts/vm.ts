@@ -25,6 +25,10 @@ import { toInjection, Vcpu } from './vcpu.ts'
 const KEEP_ALIVE_MS = 2 ** 30
 /** How long after its deadline a handler is told that nobody waits for it any more, where the event that says so was lost. */
 const LOST_EVENT_MS = 1000
+/** How many events are told in one turn of the event loop: a storm of them must leave time for everything else. */
+const EVENTS_PER_TURN = 256
+/** All that the VM keeps. */
+const ALL_EVENTS = 2 ** 32 - 1
 
 /** Guest RAM. */
 export interface VmMemory {
@@ -71,6 +75,8 @@ export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
   /** What `decide` was asked and has not answered, by the failure's number. */
   readonly #asked = new Map<number, AbortController>()
   #keepAlive: NodeJS.Timeout | undefined
+  /** Events are told in a turn to come. */
+  #drains = false
   #referenced = true
   #closing: Promise<{ unretiredHostPages: number }> | undefined
 
@@ -87,7 +93,7 @@ export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
     let reference: WeakRef<Vm> | undefined
     const wake = () => {
       const vm = reference?.deref()
-      if (vm !== undefined) vm.#drain()
+      if (vm !== undefined) vm.#drainSoon()
     }
     const ask = (failure: NativeMemoryFailure) => {
       const vm = reference?.deref()
@@ -262,8 +268,23 @@ export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
     return unwrap(result)
   }
 
-  #drain(): void {
-    for (const native of this.#native.takeEvents()) {
+  /**
+   * Tells what there is, in turns of the event loop: while vCPUs push events, Node calls whoever was woken again and again
+   * without a look at anything else.
+   */
+  #drainSoon(): void {
+    if (this.#drains) return
+    this.#drains = true
+    setImmediate(() => {
+      this.#drains = false
+      if (this.#drain(EVENTS_PER_TURN) >= EVENTS_PER_TURN) this.#drainSoon()
+    })
+  }
+
+  /** Tells up to `max` events, and says how many there were. */
+  #drain(max = ALL_EVENTS): number {
+    const events = this.#native.takeEvents(max)
+    for (const native of events) {
       const event = this.#toEvent(native)
       if (event.type === 'state-changed') this.#holdProcess(event.to === 'running')
       if (event.type === 'decision-fallback') this.#asked.get(event.failure)?.abort()
@@ -272,6 +293,7 @@ export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
     }
     this.#tell(() => this.#console.sendMore())
     this.#tell(() => this.#console.deliver())
+    return events.length
   }
 
   #tell(listeners: () => void): void {

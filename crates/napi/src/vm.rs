@@ -307,11 +307,12 @@ impl NativeVm {
         self.vm.state().name()
     }
 
-    /// Takes the events that nobody has taken yet.
+    /// Takes the oldest `max` events, and says which were lost before them.
     #[napi(catch_unwind)]
     #[must_use]
-    pub fn take_events(&self) -> Vec<NativeEvent> {
-        self.vm.take_events().into_iter().map(event).collect()
+    pub fn take_events(&self, max: u32) -> Vec<NativeEvent> {
+        let events = self.vm.take_events_up_to(max as usize);
+        events.into_iter().map(event).collect()
     }
 
     /// Takes console output, up to `max` bytes.

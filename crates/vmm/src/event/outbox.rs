@@ -1,6 +1,6 @@
 //! Where events and console output wait for their reader: bounded, with one wake-up per batch.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -30,7 +30,7 @@ pub(crate) struct Outbox {
 struct Queue {
     events: VecDeque<Event>,
     next_seq: u64,
-    lost: Option<(u64, u64)>,
+    lost: LostNumbers,
     totals: OutboxTotals,
 }
 
@@ -46,10 +46,29 @@ impl Queue {
             && let Some(oldest) = self.events.pop_front()
         {
             self.totals.lost += 1;
-            let (from, to) = self.lost.unwrap_or((oldest.seq, oldest.seq));
-            self.lost = Some((from.min(oldest.seq), to.max(oldest.seq)));
+            self.lost.add(oldest.seq);
         }
         self.events.push_back(event);
+    }
+}
+
+/// The numbers of lost events that the reader was not told of, as ranges with gaps between: a number that was reserved for an
+/// event that is kept later is not lost with those around it. There are no more gaps than events that wait, and vCPUs.
+#[derive(Debug, Default)]
+struct LostNumbers(BTreeMap<u64, u64>);
+
+impl LostNumbers {
+    fn add(&mut self, seq: u64) {
+        let before = self.0.range(..seq).next_back().map(|(from, to)| (*from, *to));
+        let from = before
+            .filter(|(_, to)| to + 1 == seq)
+            .map_or(seq, |(from, _)| from);
+        let to = self.0.remove(&(seq + 1)).unwrap_or(seq);
+        self.0.insert(from, to);
+    }
+
+    fn take(&mut self) -> BTreeMap<u64, u64> {
+        std::mem::take(&mut self.0)
     }
 }
 
@@ -144,21 +163,27 @@ impl Outbox {
         }
     }
 
-    /// Takes the events. What comes after the beginning of this call wakes the reader again.
+    /// Takes all events. What comes after the beginning of this call wakes the reader again.
     pub(crate) fn take_events(&self) -> Vec<Event> {
+        self.take_events_up_to(usize::MAX)
+    }
+
+    /// Takes the oldest `max` events, and says which were lost before them. What comes after the beginning of this call wakes
+    /// the reader again; what is left does not.
+    pub(crate) fn take_events_up_to(&self, max: usize) -> Vec<Event> {
         self.woken.store(false, Ordering::SeqCst);
         let mut queue = self.lock();
-        let mut events = Vec::with_capacity(queue.events.len() + 1);
-        if let Some((from_seq, to_seq)) = queue.lost.take() {
-            events.push(Event {
-                seq: to_seq,
-                time: SystemTime::now(),
-                monotonic: monotonic(),
-                kind: EventKind::EventsLost { from_seq, to_seq },
-            });
-        }
-        queue.totals.delivered += queue.events.len() as u64;
-        events.extend(queue.events.drain(..));
+        let lost = queue.lost.take();
+        let taken = queue.events.len().min(max);
+        let mut events = Vec::with_capacity(lost.len() + taken);
+        events.extend(lost.into_iter().map(|(from_seq, to_seq)| Event {
+            seq: to_seq,
+            time: SystemTime::now(),
+            monotonic: monotonic(),
+            kind: EventKind::EventsLost { from_seq, to_seq },
+        }));
+        queue.totals.delivered += taken as u64;
+        events.extend(queue.events.drain(..taken));
         events
     }
 
@@ -240,6 +265,59 @@ mod tests {
         let totals = outbox.totals();
         assert_eq!(totals.delivered + totals.lost, produced);
         assert_eq!(totals.lost, 5);
+    }
+
+    #[test]
+    fn a_number_that_is_reserved_is_not_lost_with_those_around_it() {
+        let (outbox, _) = outbox();
+        let lost = |events: &[Event]| -> Vec<(u64, u64)> {
+            let ranges = events.iter().filter_map(|event| match event.kind {
+                EventKind::EventsLost { from_seq, to_seq } => Some((from_seq, to_seq)),
+                _ => None,
+            });
+            ranges.collect()
+        };
+        let capacity = EVENT_CAPACITY as u64;
+        outbox.push(EVENT);
+        let reserved = outbox.reserve();
+        for _ in 0..capacity + 2 {
+            outbox.push(EVENT);
+        }
+        outbox.push_reserved(reserved, EVENT);
+        let events = outbox.take_events();
+        assert_eq!(lost(&events), [(1, 1), (3, 5)]);
+        assert_eq!(events.last().map(|event| event.seq), Some(reserved));
+        let totals = outbox.totals();
+        assert_eq!((totals.delivered, totals.lost), (capacity, 4));
+        // Lost after those around it, it is told with them.
+        outbox.push(EVENT);
+        let reserved = outbox.reserve();
+        for _ in 0..capacity {
+            outbox.push(EVENT);
+        }
+        outbox.push_reserved(reserved, EVENT);
+        for _ in 0..capacity {
+            outbox.push(EVENT);
+        }
+        let events = outbox.take_events();
+        assert_eq!(lost(&events), [(capacity + 5, capacity * 2 + 6)]);
+        assert_eq!(outbox.totals().lost, 4 + capacity + 2);
+    }
+
+    #[test]
+    fn a_reader_takes_as_much_as_it_wants_and_is_woken_by_what_is_new() {
+        let (outbox, wakes) = outbox();
+        for _ in 0..EVENT_CAPACITY + 2 {
+            outbox.push(EVENT);
+        }
+        let numbers = |events: Vec<Event>| -> Vec<u64> { events.iter().map(|event| event.seq).collect() };
+        // The loss of 1 and 2, and what comes after it.
+        assert_eq!(numbers(outbox.take_events_up_to(2)), [2, 3, 4]);
+        assert_eq!(numbers(outbox.take_events_up_to(1)), [5]);
+        assert_eq!(wakes.load(Ordering::SeqCst), 1, "nothing is new");
+        outbox.push(EVENT);
+        assert_eq!(wakes.load(Ordering::SeqCst), 2);
+        assert_eq!(outbox.take_events().len(), EVENT_CAPACITY - 2);
     }
 
     #[test]

@@ -330,6 +330,13 @@ impl Vm {
         self.shared.outbox.take_events()
     }
 
+    /// Takes the oldest `max` events, and says which were lost before them: for a reader that has more to do. It must look
+    /// again by itself, as only what is new calls `wake`.
+    #[must_use]
+    pub fn take_events_up_to(&self, max: usize) -> Vec<Event> {
+        self.shared.outbox.take_events_up_to(max)
+    }
+
     /// Takes console output, up to `max` bytes. Where there is none, `wake` is called when there is some.
     ///
     /// Until the first call nobody reads the console: the last 1 MiB is kept. From then on a guest that waits for its
