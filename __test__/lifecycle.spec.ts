@@ -157,6 +157,40 @@ test('a worker that ends with a running VM takes nothing with it', async (t) => 
   t.deepEqual([code, output], [0, 'shutdown\n'])
 })
 
+for (const [end, source] of [
+  ['process.exit()', 'process.exit(3)'],
+  ['terminate()', "parentPort.postMessage('creates'); for (;;);"],
+] as const) {
+  test(`no thread of a VM that is being created outlives the worker that ends by ${end}`, async (t) => {
+    const { code, output } = await runModule(`
+      import { once } from 'node:events'
+      import { readdirSync, readFileSync } from 'node:fs'
+      import { Worker } from 'node:worker_threads'
+      const source = \`
+        import { parentPort } from 'node:worker_threads'
+        import { simulated, Vm } from 'seawall'
+        const boot = { type: 'flat', image: new Uint8Array(4) }
+        const backend = simulated({ script: [[{ step: 'spin' }]] })
+        for (let count = 0; count < 8; count += 1) void Vm.create({ memory: 2 ** 26, vcpus: 8, boot, backend })
+        ${source}
+      \`
+      const left = () => readdirSync('/proc/self/task')
+        .map((id) => { try { return readFileSync('/proc/self/task/' + id + '/comm', 'utf8') } catch { return '' } })
+        .filter((name) => /^(vcpu-|vm-control)/.test(name)).length
+      let most = 0
+      for (let round = 0; round < 20; round += 1) {
+        const worker = new Worker(source, { eval: true })
+        const exit = once(worker, 'exit')
+        if (await Promise.race([once(worker, 'message'), exit.then(() => null)]) !== null) await worker.terminate()
+        await exit
+        most = Math.max(most, left())
+      }
+      console.log(most)
+    `)
+    t.deepEqual([code, output], [0, '0\n'])
+  })
+}
+
 test('a VM that nobody holds is closed by the garbage collector', async (t) => {
   const { code, output } = await runModule(
     `

@@ -121,18 +121,14 @@ pub fn create_vm<'env>(
     wake: Function<'env, (), ()>,
     ask: Option<Function<'env, NativeEvent, ()>>,
 ) -> Result<Object<'env>> {
-    registry::hook(env)?;
+    let machines = registry::hook(env)?;
     let wake: Wake = wake.build_threadsafe_function::<()>().weak::<true>().build()?;
     let ask = ask.map(asker).transpose()?;
     let (deferred, promise) = env.create_deferred()?;
-    let settle = move |result: std::result::Result<Vm, NativeError>| {
+    let settle = move |result: std::result::Result<Arc<Vm>, NativeError>| {
         deferred.resolve(move |_| {
             Ok(match result {
-                Ok(vm) => {
-                    let vm = Arc::new(vm);
-                    registry::add(&vm);
-                    Either::A(NativeVm { vm })
-                }
+                Ok(vm) => Either::A(NativeVm { vm }),
                 Err(error) => Either::B(error),
             })
         });
@@ -145,9 +141,10 @@ pub fn create_vm<'env>(
                 let _status: Status = wake.call((), ThreadsafeFunctionCallMode::NonBlocking);
             };
             let reply = move |result: std::result::Result<Vm, VmError>| {
-                settle(result.map_err(|error| NativeError::from(&error)));
+                let added = result.and_then(|vm| machines.add(vm));
+                settle(added.map_err(|error| NativeError::from(&error)));
             };
-            Vm::create(options, Box::new(wake), ask, Box::new(reply));
+            registry::keep(Vm::create(options, Box::new(wake), ask, Box::new(reply)));
         }
     }
     Ok(promise)
@@ -212,8 +209,11 @@ impl NativeVm {
 
     #[napi(catch_unwind, ts_return_type = "Promise<NativeClosed | NativeError>")]
     pub fn close<'env>(&self, env: &'env Env) -> Result<Object<'env>> {
-        let (settle, promise) = promise(env, |closed: seawall_vmm::ClosedVm| NativeClosed {
-            unretired_host_pages: i64::try_from(closed.unretired_host_pages).unwrap_or(i64::MAX),
+        let (settle, promise) = promise(env, |closed: seawall_vmm::ClosedVm| {
+            registry::forget_finished();
+            NativeClosed {
+                unretired_host_pages: i64::try_from(closed.unretired_host_pages).unwrap_or(i64::MAX),
+            }
         })?;
         self.vm.close(settle);
         Ok(promise)

@@ -46,4 +46,4 @@ pub use seawall_kvm::{HugePage, SystemEventKind};
 pub use simulated::{AbortStep, Script, ScriptError, Step};
 pub use statistics::{DecisionStats, VmStats};
 pub use vcpu::{Answer, AnswerOutcome, Ask, FallbackReason};
-pub use vm::{ClosedVm, ExitReason, Reply, Vm, VmExit, VmState};
+pub use vm::{ClosedVm, ExitReason, Reply, Vm, VmExit, VmState, VmThread};

@@ -18,6 +18,7 @@ mod lost_page;
 mod message;
 mod restart;
 mod state;
+mod thread;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, mpsc};
@@ -42,6 +43,7 @@ pub(crate) use message::Message;
 pub use message::Reply;
 use message::answered;
 pub use state::{ClosedVm, ExitReason, VmExit, VmState};
+pub use thread::VmThread;
 
 /// A virtual machine. Every operation is asynchronous: its answer goes to a [`Reply`], on another thread.
 #[derive(Debug)]
@@ -92,7 +94,7 @@ impl Vm {
     ///
     /// `wake` is called when there are events or console output to [take](Self::take_events), from any thread; it must not
     /// block. `ask`, where there is one, is called with each memory error that is to be decided; [`answer`](Self::answer) takes
-    /// the answer. The handle goes to `reply`, on the VM's control thread.
+    /// the answer. The handle goes to `reply`, on the VM's control thread, which is returned where it could be started.
     ///
     /// ```
     /// use std::sync::mpsc;
@@ -139,7 +141,7 @@ impl Vm {
         wake: Wake,
         ask: Option<Ask>,
         reply: Box<dyn FnOnce(Result<Self, VmError>) + Send>,
-    ) {
+    ) -> Option<VmThread> {
         // Shared, because the reply must still be there when no thread can be started.
         let reply = Arc::new(std::sync::Mutex::new(Some(reply)));
         let answer = Arc::clone(&reply);
@@ -149,15 +151,16 @@ impl Vm {
             }
         };
         let from_thread = answer.clone();
-        let spawned = std::thread::Builder::new()
-            .name("vm-control".to_owned())
-            .spawn(move || create::create_and_serve(options, wake, ask, from_thread));
-        if let Err(error) = spawned {
-            let errno = Errno(error.raw_os_error().unwrap_or(0));
-            answer(Err(VmError::Thread {
-                thread: "vm-control".to_owned(),
-                errno,
-            }));
+        match VmThread::spawn(move || create::create_and_serve(options, wake, ask, from_thread)) {
+            Ok(thread) => Some(thread),
+            Err(error) => {
+                let errno = Errno(error.raw_os_error().unwrap_or(0));
+                answer(Err(VmError::Thread {
+                    thread: "vm-control".to_owned(),
+                    errno,
+                }));
+                None
+            }
         }
     }
 

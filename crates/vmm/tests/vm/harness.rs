@@ -106,15 +106,15 @@ pub(crate) fn options(policy: MemoryFailurePolicy, vcpus: Vec<Vec<Step>>) -> VmO
 }
 
 /// Asks for something and waits for the answer.
-pub(crate) fn ask<T: Send + 'static>(operation: impl FnOnce(Reply<T>)) -> Result<T, VmError> {
+pub(crate) fn ask<T: Send + 'static, R>(operation: impl FnOnce(Reply<T>) -> R) -> Result<T, VmError> {
     asked(operation)
         .recv_timeout(LIMIT)
         .expect("every operation is answered")
 }
 
 /// Asks for something; the answer arrives later.
-pub(crate) fn asked<T: Send + 'static>(
-    operation: impl FnOnce(Reply<T>),
+pub(crate) fn asked<T: Send + 'static, R>(
+    operation: impl FnOnce(Reply<T>) -> R,
 ) -> mpsc::Receiver<Result<T, VmError>> {
     let (sender, receiver) = mpsc::channel();
     // A test that has failed waits no more.
