@@ -27,8 +27,10 @@ const KEEP_ALIVE_MS = 2 ** 30
 const LOST_EVENT_MS = 1000
 /** How many events are told in one turn of the event loop: a storm of them must leave time for everything else. */
 const EVENTS_PER_TURN = 256
-/** All that the VM keeps. */
-const ALL_EVENTS = 2 ** 32 - 1
+/** So many times in a row, where that many were there each time, tell all that the VM keeps. */
+const TURNS_FOR_ALL = 4096 / EVENTS_PER_TURN
+/** How many questions `decide` gets in one turn of the event loop; more wait for the next. */
+const QUESTIONS_PER_TURN = 16
 
 /** Guest RAM. */
 export interface VmMemory {
@@ -77,6 +79,9 @@ export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
   #keepAlive: NodeJS.Timeout | undefined
   /** Events are told in a turn to come. */
   #drains = false
+  /** How many questions were asked in this turn, and those that wait for the next. */
+  #askedInTurn = 0
+  readonly #questions: (() => void)[] = []
   #referenced = true
   #closing: Promise<{ unretiredHostPages: number }> | undefined
 
@@ -97,7 +102,8 @@ export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
     }
     const ask = (failure: NativeMemoryFailure) => {
       const vm = reference?.deref()
-      if (vm !== undefined && decide !== undefined) vm.#decide(failure, decide, native.decisionTimeoutMs)
+      if (vm !== undefined && decide !== undefined)
+        vm.#ask(() => vm.#decide(failure, decide, native.decisionTimeoutMs))
     }
     const created = unwrap(await loadNative().createVm(native, wake, decide === undefined ? null : ask))
     const vm = new Vm(created, native)
@@ -264,7 +270,7 @@ export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
   async #run<T>(operation: Promise<T | NativeError>): Promise<T> {
     const result = await operation
     // What happened before the operation ended is told before its promise is.
-    this.#drain()
+    for (let turn = 0; this.#drain() && turn < TURNS_FOR_ALL; turn += 1) await new Promise(setImmediate)
     return unwrap(result)
   }
 
@@ -277,13 +283,13 @@ export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
     this.#drains = true
     setImmediate(() => {
       this.#drains = false
-      if (this.#drain(EVENTS_PER_TURN) >= EVENTS_PER_TURN) this.#drainSoon()
+      if (this.#drain()) this.#drainSoon()
     })
   }
 
-  /** Tells up to `max` events, and says how many there were. */
-  #drain(max = ALL_EVENTS): number {
-    const events = this.#native.takeEvents(max)
+  /** Tells a turn's events, and says whether there may be more. */
+  #drain(): boolean {
+    const events = this.#native.takeEvents(EVENTS_PER_TURN)
     for (const native of events) {
       const event = this.#toEvent(native)
       if (event.type === 'state-changed') this.#holdProcess(event.to === 'running')
@@ -293,7 +299,7 @@ export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
     }
     this.#tell(() => this.#console.sendMore())
     this.#tell(() => this.#console.deliver())
-    return events.length
+    return events.length >= EVENTS_PER_TURN
   }
 
   #tell(listeners: () => void): void {
@@ -305,6 +311,22 @@ export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
         throw error
       })
     }
+  }
+
+  /** Asks at once, unless many were asked in this turn of the event loop: vCPUs that go on ask again before it ends. */
+  #ask(question: () => void): void {
+    if (this.#askedInTurn === QUESTIONS_PER_TURN) {
+      this.#questions.push(question)
+      return
+    }
+    if (this.#askedInTurn === 0) {
+      setImmediate(() => {
+        this.#askedInTurn = 0
+        for (const waiting of this.#questions.splice(0)) this.#ask(waiting)
+      })
+    }
+    this.#askedInTurn += 1
+    question()
   }
 
   #decide(native: NativeMemoryFailure, decide: Decide, timeoutMs: number): void {
