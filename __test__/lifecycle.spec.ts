@@ -72,6 +72,20 @@ test('a running VM keeps the process alive until it ends', async (t) => {
   t.deepEqual([code, output], [0, 'requested\n'])
 })
 
+test('a running VM keeps the process alive, also where the event that says that it runs is lost', async (t) => {
+  const { code, output } = await runModule(`
+    const sea = { step: 'sea', esr: 0x92000010n, gpa: 0x80000000n }
+    const vm = await create([...Array(10_000).fill(sea), { step: 'spin' }])
+    vm.on('exit', ({ exit }) => console.log(exit.reason))
+    const starting = vm.start()
+    // Nobody reads while this thread does not return to its event loop.
+    while (vm.stats().failures < 10_000);
+    await starting
+    setTimeout(() => vm.stop(), 200).unref()
+  `)
+  t.deepEqual([code, output], [0, 'requested\n'])
+})
+
 test('a VM that was unreferenced does not', async (t) => {
   const { code, output } = await runModule(`
     const vm = await create([{ step: 'spin' }])

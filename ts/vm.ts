@@ -293,6 +293,8 @@ export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
     for (const native of events) {
       const event = this.#toEvent(native)
       if (event.type === 'state-changed') this.#holdProcess(event.to === 'running')
+      // The event that it runs, or does no more, may be among them.
+      if (event.type === 'events-lost') this.#holdProcess(this.state === 'running')
       if (event.type === 'decision-fallback') this.#asked.get(event.failure)?.abort()
       for (const stream of this.#streams) stream.push(event)
       this.#tell(() => (this as EventEmitter).emit(event.type, event))

@@ -1,0 +1,121 @@
+import { monitorEventLoopDelay } from 'node:perf_hooks'
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { Vm } from 'seawall'
+import { Injector } from '../../__test__/kvm/injector.ts'
+import { MIB, memoryInUse } from './process-state.ts'
+import { createStorm, VCPUS } from './storm-guest.ts'
+import { HANDLERS, type Handler, Numbers } from './storm-handlers.ts'
+import { expect, expectAtMost, type Measured, rounded, type Scale, type Trial } from './trial.ts'
+
+/** How much more memory a storm's end may find than its first fifth: the rings and the heaps have their size by then. */
+const GROWTH = { rss: 24 * MIB, external: 4 * MIB, heapUsed: 4 * MIB } as const
+/** What the issue allows close() to take. */
+const CLOSE_MS = 1000
+/** An event loop that waits longer is starved: half of what a decision may take by default. */
+const DELAY_P99_MS = 50
+
+/** All aborts of a storm, to its end. */
+async function weather(handler: Handler, scale: Scale): Promise<Measured> {
+  const size = share(handler, scale.size)
+  const numbers = new Numbers(3 * size + 100)
+  await using vm = await createStorm({ ...scale, size }, handler.policy)
+  if (handler.counts) numbers.listen(vm)
+  handler.listen(vm)
+  const delay = monitorEventLoopDelay({ resolution: 1 })
+  const began = performance.now()
+  delay.enable()
+  await vm.start()
+  await failures(vm, size / 5)
+  delay.disable()
+  const before = await memoryInUse()
+  delay.enable()
+  await failures(vm, size)
+  const took = performance.now() - began
+  delay.disable()
+  const after = await memoryInUse()
+  const ended = performance.now()
+  await vm.close()
+  const closeMs = performance.now() - ended
+  const { delivered, lost, decisions, exits } = vm.stats()
+  expect('failures', vm.stats().failures, BigInt(size))
+  // Each failure is an event, so is each fallback and late answer, and running, stopped, exit and closed are.
+  const produced = size + 4 + Number(decisions.fallback + decisions.late)
+  expect('delivered and lost events together', Number(delivered + lost), produced)
+  if (handler.counts) {
+    expect('the events that listeners got', numbers.delivered, Number(delivered))
+    expect('the numbers in events-lost', numbers.lost, Number(lost))
+    expect('numbers that were not told once', numbers.wrong(produced).join(), '')
+  }
+  const measured: Measured = { aborts: size, 'aborts/s': Math.round((1000 * size) / took) }
+  measured['lost'] = Number(lost)
+  for (const [what, most] of Object.entries(GROWTH) as [keyof typeof GROWTH, number][]) {
+    const grown = after[what] - before[what]
+    expectAtMost(`growth of ${what} in bytes`, grown, most)
+    measured[`${what} MiB`] = rounded(grown / MIB)
+  }
+  if (delay.count > 0) {
+    measured['delay p50 ms'] = rounded(delay.percentile(50) / 1e6)
+    measured['delay p99 ms'] = rounded(delay.percentile(99) / 1e6)
+    measured['delay max ms'] = rounded(delay.max / 1e6)
+    if (scale.backend === 'simulated')
+      expectAtMost('delay p99 ms', rounded(delay.percentile(99) / 1e6), DELAY_P99_MS)
+  }
+  measured['close ms'] = rounded(closeMs)
+  measured['sea'] = Number(exits['arm-sea'])
+  measured['sigbus'] = Number(exits['sigbus'])
+  return measured
+}
+
+/** A storm that is closed while it lasts; one that was over before is tried again, as a longer one. */
+async function closeInside(handler: Handler, scale: Scale): Promise<Measured> {
+  for (let factor = 1; factor <= 64; factor *= 4) {
+    const size = share(handler, scale.size) * factor
+    await using vm = await createStorm({ ...scale, size }, handler.policy)
+    handler.listen(vm)
+    await vm.start()
+    await failures(vm, Math.min(size / 20, 100))
+    const began = performance.now()
+    await vm.close()
+    const closeMs = performance.now() - began
+    expect('state', vm.state, 'closed')
+    const { failures: seen, delivered, lost, decisions } = vm.stats()
+    const produced = Number(seen + decisions.fallback + decisions.late) + 4
+    expect('delivered and lost events together', Number(delivered + lost), produced)
+    expectAtMost('milliseconds for close()', closeMs, CLOSE_MS)
+    if (Number(seen) < size) return { 'close ms': rounded(closeMs), aborts: Number(seen) }
+  }
+  throw new Error('every storm was over before it was closed')
+}
+
+function share(handler: Handler, size: number): number {
+  return VCPUS * Math.ceil((size * handler.share) / VCPUS)
+}
+
+async function failures(vm: Vm, count: number): Promise<void> {
+  while (vm.stats().failures < count) {
+    if (vm.state !== 'running') throw new Error(`Expected a running VM but received one that is ${vm.state}`)
+    await sleep(1)
+  }
+}
+
+/** On KVM the module makes the page one that is lost; a simulated guest brings that along. */
+function poisoned(trial: Trial): Trial {
+  return async (scale) => {
+    if (scale.backend === 'simulated') return await trial(scale)
+    const injector = new Injector()
+    try {
+      injector.arm('fsc=0x10')
+      return await trial(scale)
+    } finally {
+      injector[Symbol.dispose]()
+    }
+  }
+}
+
+/** The storms, by name. */
+export const STORMS: Readonly<Record<string, Trial>> = Object.fromEntries(
+  Object.entries(HANDLERS).flatMap(([name, handler]) => [
+    [`heard by ${name}`, poisoned((scale) => weather(handler, scale))],
+    [`heard by ${name}, closed inside`, poisoned((scale) => closeInside(handler, scale))],
+  ]),
+)
