@@ -1,3 +1,4 @@
+import { COPIES } from './copies.ts'
 import { LIFECYCLE } from './lifecycle.ts'
 import { STORMS } from './storm.ts'
 import type { Trial } from './trial.ts'
@@ -7,5 +8,6 @@ import { WORKERS } from './workers.ts'
 export const parts: Readonly<Record<string, Readonly<Record<string, Trial>>>> = {
   storm: STORMS,
   lifecycle: LIFECYCLE,
+  copies: COPIES,
   workers: WORKERS,
 }
