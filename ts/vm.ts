@@ -260,7 +260,10 @@ export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
     return this
   }
 
-  /** Lets the process end although the VM runs; the VM is then closed. */
+  /**
+   * Lets the process end although the VM runs; the VM is then closed. A promise that is pending, such as that of
+   * {@link Vm.wait}, holds the process all the same.
+   */
   unref(): this {
     this.#referenced = false
     this.#keepAlive?.unref()
