@@ -17,6 +17,7 @@ import {
   unwrap,
 } from './native.ts'
 import { type Decide, toDecide, toNativeOptions, type VmOptions } from './options.ts'
+import { Questions } from './questions.ts'
 import { redact } from './redaction.ts'
 import { toStats, type VmStats } from './stats.ts'
 import { toInjection, Vcpu } from './vcpu.ts'
@@ -29,8 +30,6 @@ const LOST_EVENT_MS = 1000
 const EVENTS_PER_TURN = 256
 /** So many times in a row, where that many were there each time, tell all that the VM keeps. */
 const TURNS_FOR_ALL = 4096 / EVENTS_PER_TURN
-/** How many questions `decide` gets in one turn of the event loop; more wait for the next. */
-const QUESTIONS_PER_TURN = 16
 
 /** Guest RAM. */
 export interface VmMemory {
@@ -79,9 +78,7 @@ export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
   #keepAlive: NodeJS.Timeout | undefined
   /** Events are told in a turn to come. */
   #drains = false
-  /** How many questions were asked in this turn, and those that wait for the next. */
-  #askedInTurn = 0
-  readonly #questions: (() => void)[] = []
+  readonly #questions = new Questions()
   #referenced = true
   #closing: Promise<{ unretiredHostPages: number }> | undefined
 
@@ -103,7 +100,7 @@ export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
     const ask = (failure: NativeMemoryFailure) => {
       const vm = reference?.deref()
       if (vm !== undefined && decide !== undefined)
-        vm.#ask(() => vm.#decide(failure, decide, native.decisionTimeoutMs))
+        vm.#questions.ask(() => vm.#decide(failure, decide, native.decisionTimeoutMs))
     }
     const created = unwrap(await loadNative().createVm(native, wake, decide === undefined ? null : ask))
     const vm = new Vm(created, native)
@@ -316,22 +313,6 @@ export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
         throw error
       })
     }
-  }
-
-  /** Asks at once, unless many were asked in this turn of the event loop: vCPUs that go on ask again before it ends. */
-  #ask(question: () => void): void {
-    if (this.#askedInTurn === QUESTIONS_PER_TURN) {
-      this.#questions.push(question)
-      return
-    }
-    if (this.#askedInTurn === 0) {
-      setImmediate(() => {
-        this.#askedInTurn = 0
-        for (const waiting of this.#questions.splice(0)) this.#ask(waiting)
-      })
-    }
-    this.#askedInTurn += 1
-    question()
   }
 
   #decide(native: NativeMemoryFailure, decide: Decide, timeoutMs: number): void {

@@ -35,14 +35,15 @@ async function weather(handler: Handler, scale: Scale): Promise<Measured> {
   const took = performance.now() - began
   delay.disable()
   const after = await memoryInUse()
-  const ended = performance.now()
-  await vm.close()
-  const closeMs = performance.now() - ended
+  const { closeMs, produced } = await close(vm)
   const { delivered, lost, decisions, exits } = vm.stats()
   expect('failures', vm.stats().failures, BigInt(size))
-  // Each failure is an event, so is each fallback and late answer, and running, stopped, exit and closed are.
-  const produced = size + 4 + Number(decisions.fallback + decisions.late)
   expect('delivered and lost events together', Number(delivered + lost), produced)
+  if (scale.backend === 'simulated') {
+    // Each failure is an event, so is each fallback and late answer, and running, stopped, exit and closed are. A page of a
+    // guest on KVM changes its state too.
+    expect('the number of the last event', produced, size + 4 + Number(decisions.fallback + decisions.late))
+  }
   if (handler.counts) {
     expect('the events that listeners got', numbers.delivered, Number(delivered))
     expect('the numbers in events-lost', numbers.lost, Number(lost))
@@ -82,17 +83,25 @@ async function closeInside(handler: Handler, scale: Scale): Promise<Measured> {
     // Where JavaScript is not needed for more, no turn of the event loop may take longer than the storm.
     if (handler.policy.decide === undefined) while (vm.stats().failures < enough);
     else await failures(vm, enough)
-    const began = performance.now()
-    await Promise.all([starting, vm.close()])
-    const closeMs = performance.now() - began
+    const [{ closeMs, produced }] = await Promise.all([close(vm), starting])
     expect('state', vm.state, 'closed')
-    const { failures: seen, delivered, lost, decisions } = vm.stats()
-    const produced = Number(seen + decisions.fallback + decisions.late) + 4
+    const { failures: seen, delivered, lost } = vm.stats()
     expect('delivered and lost events together', Number(delivered + lost), produced)
     expectAtMost('milliseconds for close()', closeMs, CLOSE_MS)
     if (Number(seen) < size) return { 'close ms': rounded(closeMs), aborts: Number(seen) }
   }
   throw new Error('every storm was over before it was closed')
+}
+
+/** Closes a VM, and says how long that took, and the number of its last event: so many there were. */
+async function close(vm: Vm): Promise<{ closeMs: number; produced: number }> {
+  let produced = 0
+  vm.on('state-changed', ({ to, seq }) => {
+    if (to === 'closed') produced = seq
+  })
+  const began = performance.now()
+  await vm.close()
+  return { closeMs: performance.now() - began, produced }
 }
 
 function share(handler: Handler, size: number): number {

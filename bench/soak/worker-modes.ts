@@ -74,6 +74,8 @@ export const WORKER_MODES: Readonly<Record<string, WorkerMode>> = {
   'terminate() while VMs are closed': {
     run: async (ready) => {
       const vms = await running()
+      // The worker does not end by itself when they are closed.
+      setInterval(() => {}, 60_000)
       for (const vm of vms) void vm.close()
       ready()
     },

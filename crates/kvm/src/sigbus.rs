@@ -11,7 +11,7 @@
 
 use std::ptr;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU64, AtomicUsize, Ordering, compiler_fence};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU64, Ordering, compiler_fence};
 
 use crate::action_optional;
 use crate::error::KvmError;
@@ -160,54 +160,13 @@ pub(crate) fn install() -> Result<(), KvmError> {
 /// Somebody else who replaced it would get them, and the access that raised one would raise it again for ever.
 pub(crate) fn check() -> Result<(), KvmError> {
     let ours: extern "C" fn(i32, *mut libc::siginfo_t, *mut libc::c_void) = on_sigbus;
+    let ours = ours as *const () as usize;
     let current = current_action()?.sa_sigaction;
-    if current == ours as *const () as usize || current == COPY.load(Ordering::Relaxed) {
-        return Ok(());
+    if current == ours || copies::hands_on(current, ours) {
+        Ok(())
+    } else {
+        Err(KvmError::SignalHandler)
     }
-    let mut handler = current;
-    // Each copy installs its handler once, so the way from one to the one before ends.
-    while handler != ours as *const () as usize {
-        handler = before_that_of_a_copy(handler).ok_or(KvmError::SignalHandler)?;
-    }
-    // The code of a copy's handler stays where it is, like ours.
-    COPY.store(current, Ordering::Relaxed);
-    Ok(())
-}
-
-/// The handler of another copy of Seawall that was found to hand on to ours.
-static COPY: AtomicUsize = AtomicUsize::new(0);
-
-/// Which handler ours hands on to: what copies of Seawall in one process tell each other.
-#[unsafe(no_mangle)]
-extern "C" fn seawall_sigbus_previous() -> usize {
-    // SAFETY: null, or stored once by `install_once` and never freed.
-    unsafe { PREVIOUS.load(Ordering::SeqCst).as_ref() }.map_or(0, |action| action.sa_sigaction)
-}
-
-/// The handler before another copy's; `None` where the handler is no copy's.
-fn before_that_of_a_copy(handler: usize) -> Option<usize> {
-    // SAFETY: a Dl_info of zeroes is valid: null pointers.
-    let mut image: libc::Dl_info = unsafe { core::mem::zeroed() };
-    // SAFETY: the call looks the address up, whatever it is, and writes only to `image`.
-    let found = unsafe { libc::dladdr(ptr::with_exposed_provenance(handler), &raw mut image) };
-    if found == 0 || image.dli_fname.is_null() {
-        return None;
-    }
-    // SAFETY: the name is the loader's own; nothing is loaded that is not there.
-    let library = unsafe { libc::dlopen(image.dli_fname, libc::RTLD_LAZY | libc::RTLD_NOLOAD) };
-    if library.is_null() {
-        return None;
-    }
-    // SAFETY: the handle is open, and the name ends with zero.
-    let symbol = unsafe { libc::dlsym(library, c"seawall_sigbus_previous".as_ptr()) };
-    let previous = (!symbol.is_null()).then(|| {
-        // SAFETY: every version of Seawall gives this name to a function of this type.
-        let previous: extern "C" fn() -> usize = unsafe { core::mem::transmute(symbol) };
-        previous()
-    });
-    // SAFETY: the handle is open, and a copy stays loaded without it.
-    unsafe { libc::dlclose(library) };
-    previous
 }
 
 fn current_action() -> Result<libc::sigaction, KvmError> {
@@ -433,6 +392,7 @@ impl Registers {
     }
 }
 
+mod copies;
 #[cfg(test)]
 pub(crate) mod forged;
 #[cfg(test)]
