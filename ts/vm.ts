@@ -27,7 +27,7 @@ const KEEP_ALIVE_MS = 2 ** 30
 /** How long after its deadline a handler is told that nobody waits for it any more, where the event that says so was lost. */
 const LOST_EVENT_MS = 1000
 /** How many events are told in one turn of the event loop: a storm of them must leave time for everything else. */
-const EVENTS_PER_TURN = 256
+const EVENTS_PER_TURN = 64
 /** So many times in a row, where that many were there each time, tell all that the VM keeps. */
 const TURNS_FOR_ALL = 4096 / EVENTS_PER_TURN
 
