@@ -5,7 +5,7 @@ import { createGuest, PAGE, SPIN, settled, TOUCH } from './lifecycle-guest.ts'
 import { collectGarbage, MIB, memoryInUse, openFiles, until, vmThreads } from './process-state.ts'
 import { expect, expectAtMost, type Measured, rounded, type Scale, type Trial } from './trial.ts'
 
-/** How much more memory the last VM may find than the one after the first tenth. */
+/** How much more memory may be in use after as many VMs again. */
 const GROWTH = 16 * MIB
 
 async function rounds({ size }: Scale): Promise<Measured> {
@@ -14,7 +14,8 @@ async function rounds({ size }: Scale): Promise<Measured> {
     await vm.start()
     await vm.close()
   }
-  for (let index = 0; index < size / 10; index += 1) await round()
+  // The allocator has its size after as many as are measured.
+  for (let index = 0; index < size; index += 1) await round()
   const before = { ...(await memoryInUse()), files: openFiles() }
   const began = performance.now()
   for (let index = 0; index < size; index += 1) await round()
