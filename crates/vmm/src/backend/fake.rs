@@ -17,7 +17,7 @@ use crate::options::{BackendKind, UnclaimedAccessPolicy};
 use crate::sea::{Granule, MemoryFailurePolicy, NotifyGuest, RecoverablePolicy, UncontainablePolicy};
 use crate::simulated::SimulatedQuarantine;
 use crate::statistics::Statistics;
-use crate::vcpu::{GuestGate, RunContext};
+use crate::vcpu::{GuestGate, Patience, RunContext};
 
 /// What the kernel answers to a refused call.
 pub(crate) const EINVAL: Errno = Errno(22);
@@ -261,6 +261,7 @@ pub(crate) fn context(recoverable: RecoverablePolicy, outbox: Arc<Outbox>) -> Ru
         ))),
         granule: Granule::PAGE,
         outbox,
+        patience: Patience::default(),
         notifier: None,
         questions: None,
         control: mpsc::channel().0,

@@ -9,6 +9,7 @@ use crate::event::Injection;
 use crate::sea::{self, AbortRequest};
 use crate::vcpu::apply::{inject, inject_serror};
 use crate::vcpu::run_loop::{LastExit, RunContext, VcpuPosition};
+use crate::vcpu::telling::tell_in_passing;
 
 impl VcpuPosition {
     /// Injects an abort because somebody asked. It takes the place of an abort that waits.
@@ -63,8 +64,10 @@ impl VcpuPosition {
             // One exception at a time: the guest has to take this one first.
             self.last_exit = LastExit::Other("an injection");
             self.deferral = None;
-            if let Some(pending) = self.pending.take() {
+            if let Some(mut pending) = self.pending.take() {
                 context.pending().remove(&pending.seq);
+                // The guest that has lost the page is to know of it all the same.
+                tell_in_passing(&mut pending.failure, context);
             }
         }
         Ok(injection)

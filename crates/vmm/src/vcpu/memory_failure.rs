@@ -4,7 +4,6 @@
 //! rest goes on; then the verdict, the plan, the injection; the event last, because it tells what was done.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use seawall_arm64::{AbortKind, Esr, Gpa, Gva, Pstate};
 use seawall_kvm::{KvmError, MemoryErrorSignal, RegId, SeaExit, VcpuEntry};
@@ -24,7 +23,7 @@ use crate::vcpu::deferral::Deferral;
 use crate::vcpu::mailbox::Mailbox;
 use crate::vcpu::question::Asked;
 use crate::vcpu::run_loop::{Decisions, LastExit, ParkReason, RunContext, VcpuPosition};
-use crate::vcpu::telling::{OVER, Told, is_fetch, tell, tell_deferred};
+use crate::vcpu::telling::{OVER, Told, is_fetch, tell, tell_in_passing};
 use crate::vm::Message;
 
 /// The aborts of one page at one instruction, injected in a row.
@@ -133,8 +132,8 @@ impl VcpuPosition {
                     return self.defer_again(index, deferral, vcpu, context, mailbox);
                 }
                 // Without a quarantine the access consumes the error again, and this time nobody can contain it.
-                (true, Severity::Fatal) => worse = deferral.over().deferral,
-                (false, _) => deferral.tell_retired(context),
+                (true, Severity::Fatal) => worse = deferral.over(context).0.deferral,
+                (false, _) => deferral.give_way(context),
             }
         }
         let streak = match self.streak(&error, vcpu) {
@@ -155,6 +154,7 @@ impl VcpuPosition {
         let totals = failure.ledger;
         let mut must_park = false;
         let questions = context.questions_about(failure.source);
+        let mut kind = None;
         let (reason, seq) = match questions.filter(|_| mended.is_none()) {
             None => {
                 let reason = self.carry_out(
@@ -183,7 +183,6 @@ impl VcpuPosition {
                     seq,
                     questions,
                 };
-                let kind;
                 (kind, must_park) = asked.decide(&mut failure, vcpu, context, mailbox);
                 let reason = self.carry_out(
                     index,
@@ -206,16 +205,23 @@ impl VcpuPosition {
             context.outbox.push(mended);
         }
         context.tell_threshold(threshold, totals);
-        self.keep(seq, failure, context, mailbox);
+        self.keep(seq, failure, kind, context, mailbox);
         reason.or(must_park.then_some(ParkReason::Requested))
     }
 
     /// Keeps a failure that is not settled yet.
-    fn keep(&mut self, seq: u64, failure: MemoryFailure, context: &RunContext, mailbox: &Mailbox) {
+    fn keep(
+        &mut self,
+        seq: u64,
+        failure: MemoryFailure,
+        kind: Option<AbortKind>,
+        context: &RunContext,
+        mailbox: &Mailbox,
+    ) {
         if failure.waits() {
             self.pending = Some(PendingFailure { seq, failure });
         } else if failure.action == FailureAction::Defer {
-            self.deferral = Some(Deferral::new(seq, failure, Instant::now()));
+            self.deferral = Some(Deferral::new(seq, failure, kind, context));
             mailbox.set_defers(true);
             // The control thread is gone once the VM is closed.
             drop(context.control.send(Message::LookAfterGuest));
@@ -241,14 +247,13 @@ impl VcpuPosition {
             failure.action = FailureAction::Inject;
         }
         match failure.action {
-            // Who asked for one kind of abort gets that, and at once.
             FailureAction::Inject => {
                 let told = tell(failure, tried, context, mailbox);
-                if kind.is_none() && told == Told::RunAgain {
+                if told == Told::RunAgain {
                     failure.action = FailureAction::Defer;
                 }
             }
-            FailureAction::Defer => tell_deferred(failure, context),
+            FailureAction::Defer | FailureAction::InjectSError(_) => tell_in_passing(failure, context),
             _ => {}
         }
         let injection = match failure.action {
@@ -282,12 +287,12 @@ impl VcpuPosition {
         context: &RunContext,
         mailbox: &Mailbox,
     ) -> Option<ParkReason> {
-        if deferral.retry(context.policy.defer, mailbox) {
+        if deferral.retry(context, mailbox) {
             self.deferral = Some(deferral);
             return None;
         }
-        let mut failure = deferral.over();
-        let reason = self.carry_out(index, &mut failure, None, OVER, vcpu, context, mailbox);
+        let (mut failure, kind) = deferral.over(context);
+        let reason = self.carry_out(index, &mut failure, kind, OVER, vcpu, context, mailbox);
         context.outbox.push(EventKind::MemoryFailure(Box::new(failure)));
         reason
     }
@@ -383,7 +388,7 @@ impl VcpuPosition {
             .outbox
             .push(EventKind::MemoryFailure(Box::new(failure.clone())));
         if failure.action == FailureAction::Defer {
-            self.keep(told, failure, context, mailbox);
+            self.keep(told, failure, kind, context, mailbox);
         }
         reason
     }

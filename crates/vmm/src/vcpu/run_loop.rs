@@ -24,6 +24,7 @@ use crate::vcpu::deferral::Deferral;
 use crate::vcpu::guest_gate::GuestGate;
 use crate::vcpu::mailbox::Mailbox;
 use crate::vcpu::memory_failure::{ISS_WNR, PendingFailure, Streak, bare_abort};
+use crate::vcpu::patience::Patience;
 use crate::vcpu::question::Questions;
 use crate::vm::Message;
 
@@ -40,6 +41,8 @@ pub(crate) struct RunContext {
     /// What a lost page takes with it where nobody says more: the host's page size.
     pub(crate) granule: Granule,
     pub(crate) outbox: Arc<Outbox>,
+    /// How long accesses have run again for want of each lost page.
+    pub(crate) patience: Patience,
     /// Tells the guest of its lost pages, where it can be told.
     pub(crate) notifier: Option<GuestNotifier>,
     /// Who is asked about memory errors, if somebody is.

@@ -7,6 +7,7 @@ use seawall_arm64::{AbortKind, ExceptionClass};
 
 use crate::event::MemoryFailure;
 use crate::ghes::{Consumption, NotificationStep, RETRIES, Tried, next_step};
+use crate::notifier::NotificationSource;
 use crate::sea::ErrorReport;
 use crate::vcpu::mailbox::Mailbox;
 use crate::vcpu::run_loop::RunContext;
@@ -62,6 +63,14 @@ pub(super) fn tell(
         },
         gpa_known: true,
     };
+    let spent = context.patience.spent(needed);
+    tried.retries = tried.retries.max(spent.retries);
+    tried.time = tried.time.max(spent.time);
+    // It was told by interrupt, and is about to retire the page: a second record would only tell of one that is poisoned already.
+    let notified = notifier.notification(needed);
+    let is_about_to_retire =
+        notified.is_some_and(|told| told.source != NotificationSource::Sea && told.acked != Some(false));
+    tried.sea_refused |= is_about_to_retire && tried.time < context.policy.defer;
     let told = loop {
         match next_step(consumption, notifier.states(), context.policy.defer, tried) {
             NotificationStep::TellSyncThenAbort => {
@@ -94,8 +103,8 @@ pub(super) fn tell(
     told
 }
 
-/// Tells the guest of the page of an access that runs again because somebody decided so.
-pub(super) fn tell_deferred(failure: &mut MemoryFailure, context: &RunContext) {
+/// Tells the guest of the page of an access that gets no abort for it now.
+pub(super) fn tell_in_passing(failure: &mut MemoryFailure, context: &RunContext) {
     let page = failure.page.map(|hit| hit.page).zip(failure.error.gpa);
     if let (Some(notifier), Some((page, needed))) = (&context.notifier, page)
         && notifier.is_ram(page.gpa, page.size)

@@ -16,7 +16,7 @@ use crate::notifier::{ErrorSources, GuestNotifier, Way};
 use crate::options::{OnReset, VmOptions};
 use crate::sea::Ledger;
 use crate::statistics::Statistics;
-use crate::vcpu::{self, Ask, ParkReason, Questions, RunContext, VcpuThread};
+use crate::vcpu::{self, Ask, ParkReason, Patience, Questions, RunContext, VcpuThread};
 use crate::vm::control::{Control, Limits};
 use crate::vm::message::Message;
 use crate::vm::restart::Restart;
@@ -109,6 +109,7 @@ fn create(
         quarantine: machine.quarantine,
         granule: machine.granule,
         outbox,
+        patience: Patience::default(),
         notifier,
         questions: ask.map(|ask| Questions::new(ask, options.decision_timeout)),
         control: sender.clone(),

@@ -203,6 +203,7 @@ impl Control {
             .replace(page.gpa.bits().saturating_sub(RAM_BASE), page.size)
             .map_err(|source| quarantine(page.gpa, "replaced", source))?;
         change_state(&context, page.gpa, PageState::Replaced);
+        context.patience.replaced(page.gpa, page.size);
         if let Some(notifier) = &context.notifier {
             notifier.replaced(page.gpa, page.size);
         }

@@ -93,6 +93,7 @@ impl Control {
             return Ok(Reset::Stopped);
         };
         drop(boot);
+        context.patience.forget();
         if let Some(notifier) = &context.notifier {
             notifier.place();
             lost_page::forget_retired(&context);
