@@ -39,7 +39,8 @@ has the page itself; what is retired, it says \`Recovered\` of.
 
 A process _hangs_ where it was in an uninterruptible sleep twice, ten seconds apart, and \`-\` is where there was nobody to
 ask. To which process the page falls, and what that process holds when it dies, differs from run to run. The guest's
-kernel has \`panic_on_oops\` off, as is its default.
+kernel has \`panic_on_oops\` off, as is its default. \`deferMs\` is 20000 and not 200: an emulated guest prints a few hundred
+bytes a second, and it prints a record before it retires the page. The default has not been measured on hardware.
 
 ## What was seen
 

@@ -129,7 +129,8 @@ export interface MemoryFailurePolicy {
   notifyGuest?: 'ghes' | 'agent' | 'none'
   /**
    * How long an access may run again before it gets its abort, by the decision `defer` or because the guest's kernel was told
-   * of the page, in milliseconds, 0 to 600000: in at most 100 tries, a millisecond apart at least. 0: it gets the abort at once. Default 200.
+   * of the page, in milliseconds, 0 to 60000: in at most 100 tries, a millisecond apart at least, and for all accesses to the page together. 0: it gets the abort
+   * at once. Default 200.
    */
   deferMs?: number
   /**
@@ -227,7 +228,7 @@ export function toNativeOptions(value: unknown): NativeVmOptions {
     redact: checkBoolean(options['redact'] ?? false, 'redact'),
     sameFaultLimit: checkInteger(policy['sameFaultLimit'] ?? 3, 1, MAX_COUNT, 'memoryFailure.sameFaultLimit'),
     notifyGuest: checkNotifyGuest(policy['notifyGuest'], boot),
-    deferMs: checkInteger(policy['deferMs'] ?? 200, 0, 600_000, 'memoryFailure.deferMs'),
+    deferMs: checkInteger(policy['deferMs'] ?? 200, 0, 60_000, 'memoryFailure.deferMs'),
   }
 }
 

@@ -39,7 +39,8 @@ pub enum PageState {
     Poisoned,
     /// Out of everybody's reach: a further access consumes nothing on the hardware.
     Quarantined,
-    /// In quarantine, and the guest's kernel has read that the page is lost, so that it uses it no more.
+    /// In quarantine, and the guest's kernel has read that the page is lost, or its agent says that it has retired it. What is the
+    /// kernel's own it cannot retire.
     GuestRetired,
     /// Out of the host's use for ever.
     HostOffline,
