@@ -94,7 +94,7 @@ test('a page that the agent retires is guest-retired, and one that it does not i
 })
 
 test('without an agent the abort comes at once, and nobody was told', async (t) => {
-  const { vm, until } = await create([sea(PAGE)], { deferMs: 600_000 })
+  const { vm, until } = await create([sea(PAGE)], { deferMs: 60_000 })
   await using _vm = vm
   await vm.start()
   t.like(await until(isFailure), { action: 'inject', notified: null, deferral: null, gpa: PAGE })
