@@ -10,21 +10,18 @@ use seawall_kvm::{KvmError, MemoryErrorSignal, RegId, SeaExit, VcpuEntry};
 
 use crate::backend::VcpuBackend;
 use crate::containment::{Assessment, signalled};
-use crate::error::VmError;
-use crate::event::{DecidedBy, EventKind, Injection, InjectionMethod, MemoryFailure};
+use crate::event::{EventKind, Injection, InjectionMethod};
 use crate::ghes::Tried;
 use crate::memory_layout::PAGE_SIZE;
 use crate::sea::{
-    self, AbortRequest, Access, BARE_DATA_ABORT, Consumer, Decision, ErrorReport, FailureAction, Fidelity,
-    MemoryError, PageState, Severity, VerdictReason,
+    self, AbortRequest, Access, BARE_DATA_ABORT, Consumer, ErrorReport, FailureAction, Fidelity, MemoryError,
+    Severity,
 };
-use crate::vcpu::apply::{inject, inject_serror};
-use crate::vcpu::deferral::Deferral;
+use crate::vcpu::apply::inject;
 use crate::vcpu::mailbox::Mailbox;
 use crate::vcpu::question::Asked;
-use crate::vcpu::run_loop::{Decisions, LastExit, ParkReason, RunContext, VcpuPosition};
-use crate::vcpu::telling::{OVER, Told, is_fetch, tell, tell_in_passing};
-use crate::vm::Message;
+use crate::vcpu::run_loop::{LastExit, ParkReason, RunContext, VcpuPosition};
+use crate::vcpu::telling::is_fetch;
 
 /// The aborts of one page at one instruction, injected in a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -209,94 +206,6 @@ impl VcpuPosition {
         reason.or(must_park.then_some(ParkReason::Requested))
     }
 
-    /// Keeps a failure that is not settled yet.
-    fn keep(
-        &mut self,
-        seq: u64,
-        failure: MemoryFailure,
-        kind: Option<AbortKind>,
-        context: &RunContext,
-        mailbox: &Mailbox,
-    ) {
-        if failure.waits() {
-            self.pending = Some(PendingFailure { seq, failure });
-        } else if failure.action == FailureAction::Defer {
-            self.deferral = Some(Deferral::new(seq, failure, kind, context));
-            mailbox.set_defers(true);
-            // The control thread is gone once the VM is closed.
-            drop(context.control.send(Message::LookAfterGuest));
-        }
-    }
-
-    /// Does what was decided, on this thread. `None`: the vCPU runs on.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "what was decided, what was tried, and what it is done with"
-    )]
-    fn carry_out(
-        &mut self,
-        index: u32,
-        failure: &mut MemoryFailure,
-        kind: Option<AbortKind>,
-        tried: Tried,
-        vcpu: &mut dyn VcpuBackend,
-        context: &RunContext,
-        mailbox: &Mailbox,
-    ) -> Option<ParkReason> {
-        if failure.action == FailureAction::Defer && context.policy.defer.is_zero() {
-            failure.action = FailureAction::Inject;
-        }
-        match failure.action {
-            FailureAction::Inject => {
-                let told = tell(failure, tried, context, mailbox);
-                if told == Told::RunAgain {
-                    failure.action = FailureAction::Defer;
-                }
-            }
-            FailureAction::Defer | FailureAction::InjectSError(_) => tell_in_passing(failure, context),
-            _ => {}
-        }
-        let injection = match failure.action {
-            FailureAction::Inject => self.inject_for(&failure.error, kind, vcpu),
-            FailureAction::InjectSError(iss) => Ok(inject_serror(vcpu, iss)),
-            FailureAction::Pause => return Some(ParkReason::MemoryErrorPauses),
-            FailureAction::Stop => return Some(ParkReason::PolicyStops),
-            FailureAction::Resume => {
-                failure.page = failure.page.map(|hit| hit.in_state(PageState::Replaced));
-                return None;
-            }
-            FailureAction::Defer | FailureAction::Ignore => return None,
-        };
-        match injection {
-            Err(error) => Some(ParkReason::Failed(error.into())),
-            Ok(injection) => {
-                let failed = injection.error.clone();
-                failure.injection = Some(injection);
-                // Going back into the guest would consume the error again, for ever.
-                failed.map(|source| ParkReason::Failed(VmError::InjectionFailed { vcpu: index, source }))
-            }
-        }
-    }
-
-    /// Lets a deferred access run again, or injects its abort if the time is over.
-    fn defer_again(
-        &mut self,
-        index: u32,
-        mut deferral: Deferral,
-        vcpu: &mut dyn VcpuBackend,
-        context: &RunContext,
-        mailbox: &Mailbox,
-    ) -> Option<ParkReason> {
-        if deferral.retry(context, mailbox) {
-            self.deferral = Some(deferral);
-            return None;
-        }
-        let (mut failure, kind) = deferral.over(context);
-        let reason = self.carry_out(index, &mut failure, kind, OVER, vcpu, context, mailbox);
-        context.outbox.push(EventKind::MemoryFailure(Box::new(failure)));
-        reason
-    }
-
     /// The row of aborts that this error would go on with.
     ///
     /// A copy routine meets many pages at one instruction, so that it is a row only where the page is known. A guest that cannot
@@ -319,7 +228,7 @@ impl VcpuPosition {
         })
     }
 
-    fn inject_for(
+    pub(super) fn inject_for(
         &mut self,
         error: &MemoryError,
         kind: Option<AbortKind>,
@@ -351,47 +260,6 @@ impl VcpuPosition {
         self.streak = injection.entered().then_some(Streak { injections, ..streak });
         Ok(injection)
     }
-
-    /// Does what was decided about the failure that waits, if one does, and says so in an event of its own.
-    pub(super) fn settle_pending(
-        &mut self,
-        index: u32,
-        vcpu: &mut dyn VcpuBackend,
-        context: &RunContext,
-        mailbox: &Mailbox,
-        decisions: &Decisions,
-    ) -> Option<ParkReason> {
-        let PendingFailure { seq, mut failure } = self.pending.take()?;
-        let decision = decisions.get(&seq).copied();
-        let (action, kind) = decision.unwrap_or(Decision::Inject(None)).action();
-        if action == FailureAction::Pause {
-            // It was told that it waits, and goes on waiting.
-            self.pending = Some(PendingFailure { seq, failure });
-            return Some(ParkReason::MemoryErrorPauses);
-        }
-        failure.action = action;
-        failure.reason = VerdictReason::Resumed { failure: seq };
-        if decision.is_some() {
-            failure.decided_by = DecidedBy::Decide;
-        }
-        let reason = self.carry_out(
-            index,
-            &mut failure,
-            kind,
-            Tried::default(),
-            vcpu,
-            context,
-            mailbox,
-        );
-        context.pending().remove(&seq);
-        let told = context
-            .outbox
-            .push(EventKind::MemoryFailure(Box::new(failure.clone())));
-        if failure.action == FailureAction::Defer {
-            self.keep(told, failure, kind, context, mailbox);
-        }
-        reason
-    }
 }
 
 /// Makes an instruction abort of a data abort at the interrupted instruction's own address: the kernel injects data aborts
@@ -415,14 +283,6 @@ fn make_fetch_abort(
         esr: Some(esr),
         ..injection
     })
-}
-
-/// A failure whose abort waits.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct PendingFailure {
-    /// The number of its event.
-    pub(super) seq: u64,
-    pub(super) failure: MemoryFailure,
 }
 
 fn consumer(vcpu: &mut dyn VcpuBackend) -> Result<Consumer, KvmError> {

@@ -16,6 +16,7 @@ mod memory_failure;
 mod patience;
 mod question;
 mod run_loop;
+mod settling;
 mod telling;
 mod thread;
 

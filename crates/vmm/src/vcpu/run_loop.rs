@@ -23,9 +23,10 @@ use crate::vcpu::apply::inject;
 use crate::vcpu::deferral::Deferral;
 use crate::vcpu::guest_gate::GuestGate;
 use crate::vcpu::mailbox::Mailbox;
-use crate::vcpu::memory_failure::{ISS_WNR, PendingFailure, Streak, bare_abort};
+use crate::vcpu::memory_failure::{ISS_WNR, Streak, bare_abort};
 use crate::vcpu::patience::Patience;
 use crate::vcpu::question::Questions;
+use crate::vcpu::settling::PendingFailure;
 use crate::vm::Message;
 
 /// What a vCPU's thread needs to know of its virtual machine.

@@ -10,10 +10,9 @@ use seawall_kvm::{SystemEventKind, VmFd};
 use crate::error::VmError;
 use crate::event::EventKind;
 use crate::sea::Decision;
-use crate::vcpu::{Decisions, ParkReason, SETTLED, VcpuCommand, VcpuThread};
+use crate::vcpu::{Decisions, ParkReason, VcpuCommand, VcpuThread};
 use crate::vm::Shared;
 use crate::vm::goal::{Destination, Goal};
-use crate::vm::lost_page;
 use crate::vm::message::{Message, Reply};
 use crate::vm::restart::Restart;
 use crate::vm::state::{ClosedVm, ExitReason, VmExit, VmState};
@@ -48,9 +47,9 @@ pub(super) struct Control {
     pub(super) running: Vec<bool>,
     pub(super) goal: Option<Goal>,
     /// When to look whether the guest has read what it was told.
-    next_notification: Option<Instant>,
+    pub(super) next_notification: Option<Instant>,
     /// When to kick the vCPUs whose access runs again: each looks then whether it has gone on.
-    next_deferral: Option<Instant>,
+    pub(super) next_deferral: Option<Instant>,
     exit: Option<VmExit>,
     pub(super) exit_replies: Vec<Reply<VmExit>>,
     pub(super) pause_replies: Vec<Reply<()>>,
@@ -123,45 +122,8 @@ impl Control {
             self.look_after_notifications();
         }
         if self.next_deferral.is_some_and(|next| next <= now) {
-            self.next_deferral = None;
-            for vcpu in self.deferring() {
-                // One that is not kicked now is the next time.
-                drop(vcpu.kicker.kick());
-            }
-            self.look_after_deferrals();
+            self.kick_deferring();
         }
-    }
-
-    /// Looks whether the guest has read what it was told, and tells it what it could not be told before. A guest that does not run
-    /// reads nothing.
-    fn look_after_notifications(&mut self) {
-        self.next_notification = None;
-        let Some((_, context)) = self.resources().filter(|_| self.state() == VmState::Running) else {
-            return;
-        };
-        let Some(notifier) = &context.notifier else {
-            return;
-        };
-        self.next_notification = notifier.advance().map(|again| Instant::now() + again);
-        if notifier.take_has_read() {
-            lost_page::note_retired(&context, notifier);
-        }
-        while let Some(failed) = notifier.take_failed() {
-            self.shared.outbox.push(EventKind::NotificationFailed(failed));
-        }
-    }
-
-    fn look_after_deferrals(&mut self) {
-        if self.next_deferral.is_none() && self.deferring().next().is_some() {
-            self.next_deferral = Some(Instant::now() + SETTLED);
-        }
-    }
-
-    /// The running vCPUs whose access runs again without its abort.
-    fn deferring(&self) -> impl Iterator<Item = &VcpuThread> {
-        let runs = self.state() == VmState::Running;
-        let vcpus = self.vcpus.iter().filter(move |_| runs);
-        vcpus.filter(|vcpu| vcpu.mailbox.defers())
     }
 
     pub(super) fn state(&self) -> VmState {

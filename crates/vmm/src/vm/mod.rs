@@ -14,6 +14,7 @@ mod close;
 mod control;
 mod create;
 mod goal;
+mod lookout;
 mod lost_page;
 mod message;
 mod restart;

@@ -7,7 +7,7 @@ use super::*;
 use crate::backend::fake::{self, FakeVcpu, Kicks};
 use crate::event::{Event, Outbox};
 use crate::sea::RecoverablePolicy;
-use crate::vcpu::{self, RunContext};
+use crate::vcpu::{self, RunContext, SETTLED};
 
 /// Long enough for a vCPU that works, on a machine with work to do; short enough to wait for.
 const LIMITS: Limits = Limits {
