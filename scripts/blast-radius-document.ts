@@ -40,7 +40,8 @@ has the page itself; what is retired, it says \`Recovered\` of.
 A process _hangs_ where it was in an uninterruptible sleep twice, ten seconds apart, and \`-\` is where there was nobody to
 ask. To which process the page falls, and what that process holds when it dies, differs from run to run. The guest's
 kernel has \`panic_on_oops\` off, as is its default. \`deferMs\` is 20000 and not 200: an emulated guest prints a few hundred
-bytes a second, and it prints a record before it retires the page. The default has not been measured on hardware.
+bytes a second, and it prints a record before it retires the page. The default has not been measured on hardware. It is
+200 where pages anywhere are lost, because each of the kernel's own would cost the guest all of the time.
 
 ## What was seen
 

@@ -35,8 +35,8 @@ export async function observe(
     vcpus: row.vcpus,
     boot: { ...linuxOf(row.kernel), acpi: row.notifyGuest !== 'agent' },
     capabilities: { armSeaToUser: row.armSeaToUser },
-    // An emulated guest needs longer to read a record and to say so on its console.
-    memoryFailure: { notifyGuest: row.notifyGuest, deferMs: 20_000 },
+    // An emulated guest needs longer to read a record and to say so on its console. A page of the kernel's own costs it all of that.
+    memoryFailure: { notifyGuest: row.notifyGuest, deferMs: row.strewn > 0 ? 200 : 20_000 },
   })
   let isTooLate = false
   const limit = setTimeout(() => {
