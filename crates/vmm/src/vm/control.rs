@@ -9,6 +9,7 @@ use seawall_kvm::{SystemEventKind, VmFd};
 
 use crate::error::VmError;
 use crate::event::EventKind;
+use crate::notifier::NotificationSource;
 use crate::sea::Decision;
 use crate::vcpu::{Decisions, ParkReason, VcpuCommand, VcpuThread};
 use crate::vm::Shared;
@@ -48,6 +49,8 @@ pub(super) struct Control {
     pub(super) goal: Option<Goal>,
     /// When to look whether the guest has read what it was told.
     pub(super) next_notification: Option<Instant>,
+    /// The error sources whose memory was lost at a look, and when.
+    pub(super) lost_sources: Vec<(NotificationSource, Instant)>,
     /// When to kick the vCPUs whose access runs again: each looks then whether it has gone on.
     pub(super) next_deferral: Option<Instant>,
     exit: Option<VmExit>,
@@ -74,6 +77,7 @@ impl Control {
             fresh_pages: BTreeSet::new(),
             goal: None,
             next_notification: None,
+            lost_sources: Vec::new(),
             next_deferral: None,
             exit: None,
             exit_replies: Vec::new(),

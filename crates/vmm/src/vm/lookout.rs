@@ -3,6 +3,8 @@
 use std::time::Instant;
 
 use crate::event::EventKind;
+use crate::ghes::{FailedReason, SourceState};
+use crate::notifier::{FailedNotification, NotificationSource};
 use crate::vcpu::{SETTLED, VcpuThread};
 use crate::vm::control::Control;
 use crate::vm::lost_page;
@@ -23,8 +25,33 @@ impl Control {
         if notifier.take_has_read() {
             lost_page::note_retired(&context, notifier);
         }
+        // What lost its memory may get fresh memory from the vCPU that met it: only what is still lost a little later is told.
+        let states = notifier.states();
+        let now = Instant::now();
+        let is_later = |(_, since): &mut (NotificationSource, Instant)| now - *since >= SETTLED;
+        let later: Vec<_> = self.lost_sources.extract_if(.., is_later).collect();
+        for (source, _) in later {
+            let state = match source {
+                NotificationSource::Sea => states.sea,
+                NotificationSource::Gsiv | NotificationSource::Agent => states.gsiv,
+            };
+            if state == SourceState::Disabled {
+                let reason = FailedReason::Lost;
+                let failed = FailedNotification { source, reason };
+                self.shared.outbox.push(EventKind::NotificationFailed(failed));
+            }
+        }
         while let Some(failed) = notifier.take_failed() {
-            self.shared.outbox.push(EventKind::NotificationFailed(failed));
+            match failed.reason {
+                FailedReason::Lost => self.lost_sources.push((failed.source, now)),
+                FailedReason::Unread => {
+                    self.shared.outbox.push(EventKind::NotificationFailed(failed));
+                }
+            }
+        }
+        if !self.lost_sources.is_empty() {
+            let soon = now + SETTLED;
+            self.next_notification = Some(self.next_notification.map_or(soon, |next| next.min(soon)));
         }
     }
 
