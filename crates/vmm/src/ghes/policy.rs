@@ -17,8 +17,6 @@ pub struct Consumption {
     pub pstate: Pstate,
     /// What the access was for; data where nobody knows.
     pub kind: AbortKind,
-    /// Whether it is known which page it needs.
-    pub gpa_known: bool,
 }
 
 /// Whether the guest can be told by each source.
@@ -68,9 +66,6 @@ pub const fn next_step(
     defer: Duration,
     tried: Tried,
 ) -> NotificationStep {
-    if !consumption.gpa_known {
-        return NotificationStep::AbortOnly;
-    }
     let user = consumption.pstate.is_user();
     if user && !tried.sea_refused && matches!(sources.sea, SourceState::Usable) {
         return NotificationStep::TellSyncThenAbort;
@@ -107,7 +102,6 @@ mod tests {
         Consumption {
             pstate: Pstate::from_bits(pstate),
             kind,
-            gpa_known: true,
         }
     }
 
@@ -219,7 +213,7 @@ mod tests {
     /// Every combination there is.
     fn all() -> impl Iterator<Item = (Consumption, SourceStates, Duration, Tried)> {
         let states = [SourceState::Usable, SourceState::Silent, SourceState::Disabled];
-        let numbers = 0..3 * 2 * 2 * 9 * 2 * 2 * 3;
+        let numbers = 0..3 * 2 * 9 * 2 * 2 * 3;
         numbers.map(move |number: usize| {
             let mut rest = number;
             let mut choice = |of: usize| {
@@ -230,7 +224,6 @@ mod tests {
             let consumption = Consumption {
                 pstate: Pstate::from_bits([EL0, EL1, EL1 | MASKED][choice(3)]),
                 kind: [AbortKind::Data, AbortKind::Instruction][choice(2)],
-                gpa_known: choice(2) == 0,
             };
             let sources = SourceStates {
                 sea: states[choice(3)],
@@ -253,7 +246,6 @@ mod tests {
             let step = next_step(consumption, sources, defer, tried);
             *steps.entry(format!("{step:?}")).or_insert(0) += 1;
             let tells = step != NotificationStep::AbortOnly;
-            assert!(!tells || consumption.gpa_known);
             if step == NotificationStep::TellSyncThenAbort {
                 // A record by exception for an abort at EL1 is never read, and blocks the source.
                 assert!(consumption.pstate.is_user() && sources.sea == SourceState::Usable);

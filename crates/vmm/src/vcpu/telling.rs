@@ -61,7 +61,6 @@ pub(super) fn tell(
         } else {
             AbortKind::Data
         },
-        gpa_known: true,
     };
     let spent = context.patience.spent(needed);
     tried.retries = tried.retries.max(spent.retries);

@@ -79,3 +79,56 @@ impl Control {
         vcpus.filter(|vcpu| vcpu.mailbox.defers())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, mpsc};
+
+    use seawall_arm64::Gpa;
+    use seawall_kvm::GuestMemory;
+
+    use super::*;
+    use crate::backend::fake;
+    use crate::event::Outbox;
+    use crate::memory_layout::RAM_BASE;
+    use crate::notifier::{ErrorSources, GuestNotifier, Way};
+    use crate::sea::RecoverablePolicy;
+    use crate::vcpu::RunContext;
+    use crate::vm::Shared;
+    use crate::vm::control::Limits;
+
+    #[test]
+    fn a_source_that_is_mended_a_moment_later_is_not_told_as_lost() {
+        for is_mended in [false, true] {
+            let memory = Arc::new(GuestMemory::create(1 << 20, None).expect("memory"));
+            let way = Way::Ghes(Box::new(ErrorSources::new(RAM_BASE, None)));
+            let notifier = GuestNotifier::new(way, Arc::clone(&memory), mpsc::channel().0);
+            let outbox = Arc::new(Outbox::new(Box::new(|| {})));
+            let context = Arc::new(RunContext {
+                notifier: Some(notifier),
+                ..fake::context(RecoverablePolicy::Inject, outbox)
+            });
+            let shared = Arc::new(Shared::new(None, memory, Arc::clone(&context)));
+            shared.state.set(VmState::Running);
+            let mut control = Control::new(Vec::new(), None, shared, Limits::DEFAULT, None);
+            let notifier = context.notifier.as_ref().expect("it has one");
+            let block = Gpa::from_bits(RAM_BASE + 0x2000);
+            notifier.tell_by_interrupt((block, 4096), None);
+            control.look_after_notifications();
+            assert_eq!(context.outbox.take_events(), [], "it may still be mended");
+            assert!(control.next_notification.is_some(), "it is looked at again");
+            if is_mended {
+                notifier.mend(block, 4096);
+            }
+            std::thread::sleep(SETTLED);
+            control.look_after_notifications();
+            let told = context.outbox.take_events();
+            let told: Vec<_> = told.into_iter().map(|event| event.kind).collect();
+            let lost = EventKind::NotificationFailed(FailedNotification {
+                source: NotificationSource::Sea,
+                reason: FailedReason::Lost,
+            });
+            assert_eq!(told.contains(&lost), !is_mended);
+        }
+    }
+}
