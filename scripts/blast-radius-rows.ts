@@ -63,16 +63,16 @@ function single(use: Use): Pick<Row, 'what' | 'victims'> {
 
 const PAIR = { what: 'load by 2 at once', victims: [{ use: 'load', ...one, processes: 2 }] } as const
 
+const SIXTEEN = {
+  what: 'load by 16 at once',
+  victims: [{ use: 'load', ...one, processes: 16 }],
+} as const
+
 /** The whole matrix. */
 export const ROWS: readonly Row[] = [
   ...USES.map((use) => ({ id: `seawall-${use}`, ...SEAWALL, ...single(use) })),
   { id: 'seawall-pair', ...SEAWALL, ...PAIR },
-  {
-    id: 'seawall-sixteen',
-    ...SEAWALL,
-    what: 'load by 16 at once',
-    victims: [{ use: 'load', ...one, processes: 16 }],
-  },
+  { id: 'seawall-sixteen', ...SEAWALL, ...SIXTEEN },
   {
     id: 'seawall-twenty',
     ...SEAWALL,
@@ -112,6 +112,14 @@ export const ROWS: readonly Row[] = [
   { id: 'advance-anywhere', ...ADVANCE, what: '100 pages anywhere', victims: [], strewn: 100 },
   ...USES.map((use) => ({ id: `untold-${use}`, ...UNTOLD, ...single(use) })),
   { id: 'untold-pair', ...UNTOLD, ...PAIR },
+  { id: 'untold-sixteen', ...UNTOLD, ...SIXTEEN },
+  {
+    id: 'untold-advance',
+    ...UNTOLD,
+    who: 'Seawall, in advance, guest not told',
+    ...single('load'),
+    inAdvance: true,
+  },
   ...USES.map((use) => ({ id: `kvm-${use}`, ...KVM, ...single(use) })),
 ]
 

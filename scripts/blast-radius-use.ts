@@ -32,7 +32,7 @@ export async function use(
   if (row.inAdvance) {
     const before = (await retiredKib(guest)) ?? 0
     await Promise.all(lost.map((gpa) => guest.vm.reportPoison(gpa, 1)))
-    await becomeRetired(guest, row, before + 4 * lost.length)
+    if (row.notifyGuest !== 'none') await becomeRetired(guest, row, before + 4 * lost.length)
   } else {
     for (const gpa of lost) {
       writeSync(injector, `arm id=${gpa >> 12n} tgid=${process.pid} ${rule(row, gpa)}\n`)
