@@ -10,16 +10,7 @@ main:
 	load	x10, LOADS
 	str	x0, [x10]
 	mov	x11, x2
-	mov	x12, #1
-1:	cmp	x12, x11
-	b.hs	2f
-	mov	x1, x12			// the target's MPIDR
-	adr	x2, secondary
-	mov	x3, x12			// what it finds in x0
-	psci	PSCI_CPU_ON
-	add	x12, x12, #1
-	b	1b
-2:	mov	x0, #0
+	all_at	secondary
 
 secondary:
 	load	x1, STACK_TOP
