@@ -234,3 +234,27 @@ test.serial('a guest that spoils its error records hurts itself alone, until it 
   await isAlive(t, guest)
   t.deepEqual(failed, [])
 })
+
+test.serial('a guest that boots again while an access of its kernel waits starts anew', async (t) => {
+  t.timeout(LIMIT_MS)
+  await using guest = await LinuxGuest.boot({
+    boot: boot({ cmdline: `${COMMAND_LINE} acpi=off` }),
+    vcpus: 2,
+    onReset: 'restart',
+    // Longer than the guest needs to come to its reset.
+    memoryFailure: { deferMs: 60_000 },
+  })
+  using injector = new Injector()
+  const { fields } = await guest.ask('victim write', 'victim')
+  const gpa = BigInt(fields['gpa'] ?? 0)
+  injector.arm('fsc=0x10 count=1', gpa, PAGE)
+  await zap(gpa)
+  guest.send('go')
+  await guest.until('a memory error', () => guest.failures.length > 0 || undefined)
+  guest.send('reboot')
+  await guest.report('ready')
+  t.like(guest.failures[0], { gpa, action: 'defer', notified: { source: 'gsiv' } })
+  t.true(guest.failures.every(({ injection }) => injection === null))
+  t.is(state(guest, gpa), 'replaced')
+  await isAlive(t, guest)
+})
