@@ -2,10 +2,12 @@
 export class Tally {
   passed = 0
   failed = 0
-  /** The names of failed tests, and what else went wrong: shown once more at the end. */
+  /** The failed tests, each with what its runner says of it, and what else went wrong: shown once more at the end. */
   readonly failures: string[] = []
   /** Why tests were skipped, a reason each. */
   readonly skipped: string[] = []
+  /** Whether the last lines were what TAP says of the last failed test. */
+  #isDiagnostic = false
 
   /** Reads one line of `cargo test`. */
   cargo(line: string): void {
@@ -25,13 +27,25 @@ export class Tally {
   /** Reads one line of AVA's TAP output. */
   tap(line: string): void {
     const result = /^(not )?ok \d+ - (.*?)( # SKIP.*| # TODO.*)?$/.exec(line)
-    if (result === null) return
+    if (result === null) {
+      if (this.#isDiagnostic) this.#diagnose(line)
+      return
+    }
+    this.#isDiagnostic = false
     if (result[3] !== undefined) this.skipped.push(result[2] ?? '')
     else if (result[1] === undefined) this.passed += 1
     else {
       this.failed += 1
       this.failures.push(result[2] ?? '')
+      this.#isDiagnostic = true
     }
+  }
+
+  /** Keeps what TAP says of the last failed test: the indented lines between `---` and `...`. */
+  #diagnose(line: string): void {
+    const text = line.trimEnd()
+    this.#isDiagnostic = text.startsWith('  ') && text !== '  ...'
+    if (this.#isDiagnostic && text !== '  ---') this.failures[this.failures.length - 1] += `\n${text}`
   }
 
   /** Counts a runner that ended badly without a failed test of its own. */

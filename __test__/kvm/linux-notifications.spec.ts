@@ -25,14 +25,17 @@ const boot = (options: { acpi?: boolean; cmdline?: string } = {}): VmOptions['bo
   ...options,
 })
 
-/** Lets a process of the guest lose the page that it uses. The memory is bad for `count` accesses, with 0 for all. */
+/**
+ * Lets a process of the guest lose the page that it uses. The memory is bad for `count` accesses, with 0 for all. The page is one
+ * of many that the process gives back when it ends: a kernel that was not told would use a single one again at once.
+ */
 async function lose(
   guest: LinuxGuest,
   use: 'load' | 'write',
   count = 1,
 ): Promise<{ gpa: bigint; end: Report; errors: bigint }> {
   using injector = new Injector()
-  const { fields } = await guest.ask(`victim ${use}`, 'victim')
+  const { fields } = await guest.ask(`victim ${use} 1 1 1024`, 'victim')
   const gpa = BigInt(fields['gpa'] ?? 0)
   guest.failures.length = 0
   injector.arm(`fsc=0x10 count=${count}`, gpa, PAGE)
