@@ -115,7 +115,8 @@ for (const [parameter, quarantine] of [
       t.timeout(LIMIT_MS)
       await using guest = await LinuxGuest.boot({
         boot: boot({ cmdline: `${COMMAND_LINE} ${parameter}` }),
-        memoryFailure: { quarantine },
+        // Enough for tries on a busy machine, and less than a record may stay unread.
+        memoryFailure: { quarantine, deferMs: 2000 },
       })
       const failed = listen(guest)
       const { gpa, end, errors } = await lose(guest, 'write', quarantine ? 1 : 0)
