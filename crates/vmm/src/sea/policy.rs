@@ -146,6 +146,8 @@ pub enum VerdictReason {
     OwnCopy,
     /// The kernel reported something that is no abort.
     NoAbort,
+    /// The registers of the vCPU that needed the memory cannot be read, so that nothing can be done about it.
+    UnreadableVcpu,
     /// The guest's kernel got this abort again and again.
     SameFault {
         /// How often, in a row.
@@ -186,6 +188,7 @@ impl fmt::Display for VerdictReason {
             Self::InAdvance => f.write_str("nobody has needed the page yet"),
             Self::OwnCopy => f.write_str("a copy of guest memory by Seawall met the error and ended there"),
             Self::NoAbort => f.write_str("the reported exception class is no abort"),
+            Self::UnreadableVcpu => f.write_str("the registers of the vCPU cannot be read"),
             Self::SameFault { injections } => {
                 write!(
                     f,

@@ -10,12 +10,12 @@ use seawall_kvm::{KvmError, MemoryErrorSignal, RegId, SeaExit, VcpuEntry};
 
 use crate::backend::VcpuBackend;
 use crate::containment::{Assessment, signalled};
-use crate::event::{EventKind, Injection, InjectionMethod};
+use crate::event::{EventKind, Injection, InjectionMethod, MemoryFailure};
 use crate::ghes::Tried;
 use crate::memory_layout::PAGE_SIZE;
 use crate::sea::{
     self, AbortRequest, Access, BARE_DATA_ABORT, Consumer, ErrorReport, FailureAction, Fidelity, MemoryError,
-    Severity,
+    Severity, Threshold, VerdictReason,
 };
 use crate::vcpu::apply::inject;
 use crate::vcpu::mailbox::Mailbox;
@@ -109,15 +109,12 @@ impl VcpuPosition {
         self.last_exit = LastExit::Access(access(report));
         // Whatever is done about it, the access is not completed: after MMIO the kernel would, with bytes of nobody's.
         self.entry = VcpuEntry::Retry;
-        let consumer = match consumer(vcpu) {
-            Ok(consumer) => consumer,
-            Err(error) => return Some(ParkReason::Failed(error.into())),
-        };
+        let consumer = consumer(vcpu);
         let error = MemoryError {
             vcpu: Some(index),
             report,
             gpa,
-            consumer: Some(consumer),
+            consumer: consumer.as_ref().ok().copied(),
         };
         let mut worse = None;
         if let Some(deferral) = self.deferral.take() {
@@ -133,15 +130,17 @@ impl VcpuPosition {
                 (false, _) => deferral.give_way(context),
             }
         }
-        let streak = match self.streak(&error, vcpu) {
-            Ok(streak) => streak,
-            Err(error) => return Some(ParkReason::Failed(error.into())),
-        };
+        // What the guest has lost is lost, whatever can be said of who needed it.
+        let injections = consumer.and_then(|_| Ok(self.streak(&error, vcpu)?.injections));
         let Assessment {
             mut failure,
             threshold,
-        } = context.assess(error, streak.injections);
+        } = context.assess(error, *injections.as_ref().unwrap_or(&0));
         failure.deferral = worse;
+        if let Err(error) = injections {
+            self.leave_undecided(failure, threshold, context, mailbox);
+            return Some(ParkReason::Failed(error.into()));
+        }
         // Of a page that holds the guest's error records nothing is lost that cannot be written again.
         let page = failure.page.filter(|_| failure.action == FailureAction::Inject);
         let mended = page.and_then(|hit| context.mend_records(&hit.page));
@@ -163,14 +162,7 @@ impl VcpuPosition {
                     context,
                     mailbox,
                 );
-                let told = EventKind::MemoryFailure(Box::new(failure.clone()));
-                // Held, so that whoever reads the event finds the failure among those that wait.
-                let mut pending = context.pending();
-                let seq = context.outbox.push(told);
-                if failure.waits() {
-                    pending.insert(seq, failure.clone());
-                }
-                (reason, seq)
+                (reason, tell_failure(&failure, context))
             }
             Some(questions) => {
                 // The number comes first: whoever is asked knows the failure by it.
@@ -204,6 +196,22 @@ impl VcpuPosition {
         context.tell_threshold(threshold, totals);
         self.keep(seq, failure, kind, context, mailbox);
         reason.or(must_park.then_some(ParkReason::Requested))
+    }
+
+    /// Tells of an error whose vCPU cannot be looked at, so that nobody can decide about it. The abort waits.
+    fn leave_undecided(
+        &mut self,
+        mut failure: MemoryFailure,
+        threshold: Option<Threshold>,
+        context: &RunContext,
+        mailbox: &Mailbox,
+    ) {
+        failure.action = FailureAction::Stop;
+        failure.reason = VerdictReason::UnreadableVcpu;
+        let totals = failure.ledger;
+        let seq = tell_failure(&failure, context);
+        context.tell_threshold(threshold, totals);
+        self.keep(seq, failure, None, context, mailbox);
     }
 
     /// The row of aborts that this error would go on with.
@@ -260,6 +268,17 @@ impl VcpuPosition {
         self.streak = injection.entered().then_some(Streak { injections, ..streak });
         Ok(injection)
     }
+}
+
+/// Tells of a failure. Whoever reads the event finds the failure among those that wait, if it does.
+fn tell_failure(failure: &MemoryFailure, context: &RunContext) -> u64 {
+    let told = EventKind::MemoryFailure(Box::new(failure.clone()));
+    let mut pending = context.pending();
+    let seq = context.outbox.push(told);
+    if failure.waits() {
+        pending.insert(seq, failure.clone());
+    }
+    seq
 }
 
 /// Makes an instruction abort of a data abort at the interrupted instruction's own address: the kernel injects data aborts

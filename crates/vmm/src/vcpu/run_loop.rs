@@ -190,11 +190,13 @@ impl VcpuPosition {
                 faults = 0;
             }
             context.statistics.count_exit(index, &exit);
-            if let Err(error) = self.look_after_deferral(vcpu, context) {
-                return ParkReason::Failed(error.into());
-            }
+            let looked = self.look_after_deferral(vcpu, context);
+            // Also where that failed: the exit may be that of another error.
             let reason = self.handle(index, exit, vcpu, context, mailbox);
             mailbox.set_defers(self.deferral.is_some());
+            if let Err(error) = looked {
+                return ParkReason::Failed(error.into());
+            }
             if let Some(reason) = reason {
                 return reason;
             }

@@ -163,18 +163,6 @@ fn an_unclaimed_access_whose_address_only_the_kernel_knows_is_marked_so() {
 }
 
 #[test]
-fn an_error_whose_consumer_cannot_be_read_is_not_injected() {
-    let mut vcpu = FakeVcpu::with_exits([SEA]);
-    vcpu.unreadable.push((RegId::PSTATE, EINVAL));
-    let (reason, _) = run_once(&mut vcpu);
-    assert!(
-        matches!(&reason, ParkReason::Failed(error) if error.code() == "ERR_KVM_IOCTL"),
-        "{reason:?}"
-    );
-    assert_eq!(vcpu.writes, []);
-}
-
-#[test]
 fn an_abort_that_waits_is_injected_before_the_guest_runs() {
     let mut vcpu = FakeVcpu::with_exits([SEA]);
     let context = context(RecoverablePolicy::Pause);
@@ -611,3 +599,5 @@ fn a_guest_that_gets_an_serror_is_told_of_its_page_too() {
     position.run(7, &mut in_the_guests_kernel([]), &context, &mailbox, &decisions);
     assert_eq!(failures(&context)[1].notified.map(|told| told.acked), Some(None));
 }
+
+mod faults;
