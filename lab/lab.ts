@@ -11,7 +11,7 @@ import { makeKernelHeaders } from './kernel-headers.ts'
 import { makeLinuxGuest } from './linux-guest.ts'
 import { makeModule } from './module.ts'
 import { makeNodeRuntime } from './node-runtime.ts'
-import { makeProgramArchive } from './programs.ts'
+import { makeProgram, makeProgramArchive } from './programs.ts'
 import { say } from './progress.ts'
 import { findProjectRoot } from './project.ts'
 import type { LabFile } from './project-archive.ts'
@@ -107,6 +107,11 @@ export async function setUpLab(options: LabOptions = {}): Promise<Lab> {
 /** Builds one integration test of the Rust workspace for the lab: a program of that name in the project's `rust-tests`. */
 export async function buildRustTest(lab: Lab, test: RustTest): Promise<LabFile> {
   return await makeRustTest(lab.root, new CargoWorkspace(lab.root, lab.projectRoot), test)
+}
+
+/** Builds one C program for the lab, with the headers of its kernel: a program of that name in the project's `programs`. */
+export async function buildProgram(lab: Lab, source: string): Promise<LabFile> {
+  return await makeProgram(lab.root, lab.kernelHeaders, join(lab.projectRoot, source))
 }
 
 /** Runs `cargo <args>` for this project in the tool root: for checks of the arm64 build. Returns cargo's stdout. */

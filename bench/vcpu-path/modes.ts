@@ -1,0 +1,34 @@
+import type { MemoryFailurePolicy } from 'seawall'
+
+/** One thing that the guest does many times, and what Seawall is set to do about it. */
+export interface Mode {
+  /** What `timed-accesses` does: its register x5. */
+  readonly what: 0 | 1 | 2 | 3
+  /** The address of the first access, and how far it is to the next. */
+  readonly address: bigint
+  readonly step: bigint
+  readonly memoryFailure: MemoryFailurePolicy
+}
+
+/** Where the guest writes down its times; its pages from {@link POISON} on are lost. */
+export const TIMES = 0x8020_0000n
+export const POISON = 0x8040_0000n
+export const MEMORY = 16 * 2 ** 20
+/** The console's line status and scratch registers. */
+const LINE_STATUS = 0x4000_2005n
+const SCRATCH = 0x4000_2007n
+const NOTHING_ELSE: MemoryFailurePolicy = {
+  quarantine: false,
+  notifyGuest: 'none',
+  sameFaultLimit: 1_000_000,
+}
+
+/** What both sides do, by the names of `kvm-loop`. */
+export const MODES = {
+  same: { what: 0, address: POISON + 16n, step: 0n, memoryFailure: NOTHING_ELSE },
+  first: { what: 0, address: POISON + 16n, step: 4096n, memoryFailure: {} },
+  'mmio-read': { what: 1, address: LINE_STATUS, step: 0n, memoryFailure: {} },
+  'mmio-write': { what: 2, address: SCRATCH, step: 0n, memoryFailure: {} },
+} as const satisfies Readonly<Record<string, Mode>>
+
+export type ModeName = keyof typeof MODES
