@@ -16,7 +16,7 @@ const NO_EXITS = {
   'internal-error': 0n,
   other: 0n,
 }
-const NO_DECISIONS = { asked: 0n, late: 0n, fallback: 0n }
+const NO_DECISIONS = { asked: 0n, late: 0n, fallback: 0n, waitedNs: 0n }
 const NOTHING: VmStats = {
   exits: NO_EXITS,
   failures: 0n,
@@ -113,7 +113,9 @@ test('questions to decide are counted, with those that it did not answer', async
   })
   await vm.start()
   await vm.wait()
-  t.deepEqual(vm.stats().decisions, { asked: 2n, late: 0n, fallback: 1n })
+  const { waitedNs, ...decisions } = vm.stats().decisions
+  t.deepEqual(decisions, { asked: 2n, late: 0n, fallback: 1n })
+  t.true(waitedNs > 0n)
 })
 
 test('questions to decide are counted, with those that it answered late', async (t) => {
@@ -130,7 +132,10 @@ test('questions to decide are counted, with those that it answered late', async 
   await vm.start()
   await late
   await vm.close()
-  t.deepEqual(vm.stats().decisions, { asked: 1n, late: 1n, fallback: 1n })
+  const { waitedNs, ...decisions } = vm.stats().decisions
+  t.deepEqual(decisions, { asked: 1n, late: 1n, fallback: 1n })
+  // The vCPU has waited until its deadline.
+  t.true(waitedNs >= 50_000_000n)
 })
 
 test('what the ring loses is counted as lost, and with what it delivers it is everything', async (t) => {

@@ -241,7 +241,7 @@ hold<
       delivered: bigint
       lost: bigint
       consoleBytesLost: bigint
-      decisions: { asked: bigint; late: bigint; fallback: bigint }
+      decisions: { asked: bigint; late: bigint; fallback: bigint; waitedNs: bigint }
     }
   >
 >()

@@ -21,8 +21,10 @@ export interface BenchPart {
   readonly name: string
   /** What is measured, and against what, in a sentence or two: the document prints them under the part's name. */
   readonly describe: string
-  /** Measures; rejects where it cannot be done here, with the reason. */
-  run(): Promise<Measurement[]>
+  /** What was found with a profile: what limits it, and what made it faster. Printed below the part's table. */
+  readonly findings?: string
+  /** Measures; rejects where it cannot be done here, with the reason. A tenth of the rounds is enough where `scale` is 0.1. */
+  run(scale: number): Promise<Measurement[]>
 }
 
 /** Completes a measurement: the ratio, and whether the target is met. */

@@ -53,6 +53,7 @@ export type NativeStep =
   | { step: 'nisv'; gpa: bigint; iss: bigint }
   | { step: 'set-register'; name: string; value: bigint }
   | { step: 'shutdown' | 'reset' | 'crash' | 'spin' }
+  | { step: 'run'; us: number }
   | { step: 'exit'; reason: number }
   | { step: 'fail'; errno: number }
   | { step: 'refuse-injection'; errno: number }

@@ -47,6 +47,8 @@ export type SimulatedStep =
   | { step: 'set-register'; name: string; value: bigint }
   /** Asks for power-off, reset, or crashes. */
   | { step: 'shutdown' | 'reset' | 'crash' }
+  /** Runs for so many microseconds without leaving the guest: a minute at most. */
+  | { step: 'run'; us: number }
   /** Runs for ever. */
   | { step: 'spin' }
   /** Leaves the guest for a reason of any number. */
@@ -112,6 +114,7 @@ const STEPS = {
   shutdown: [],
   reset: [],
   crash: [],
+  run: ['us'],
   spin: [],
   exit: ['reason'],
   fail: ['errno'],
@@ -163,6 +166,8 @@ function toNativeStep(value: unknown, what: string): NativeStep {
       return { step: name, name: text('name'), value: address('value') }
     case 'exit':
       return { step: name, reason: checkInteger(step['reason'], 0, 2 ** 32 - 1, `${what}.reason`) }
+    case 'run':
+      return { step: name, us: checkInteger(step['us'], 1, 60_000_000, `${what}.us`) }
     case 'fail':
     case 'refuse-injection':
       return { step: name, errno: errno() }

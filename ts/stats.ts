@@ -19,8 +19,11 @@ export interface VmStats {
    * goes on sending although 1 MiB waits for the reader and its transmitter says so.
    */
   consoleBytesLost: bigint
-  /** Failures that `decide` was to be asked about, its answers that came too late, and those that the policy decided. */
-  decisions: { asked: bigint; late: bigint; fallback: bigint }
+  /**
+   * Failures that `decide` was to be asked about, its answers that came too late, those that the policy decided, and for how
+   * many nanoseconds vCPUs have waited for answers in all.
+   */
+  decisions: { asked: bigint; late: bigint; fallback: bigint; waitedNs: bigint }
 }
 
 /** Gives the counters their public form. */

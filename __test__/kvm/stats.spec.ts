@@ -38,7 +38,7 @@ test.serial(
         delivered: BigInt(events.length),
         lost: 0n,
         consoleBytesLost: 0n,
-        decisions: { asked: 0n, late: 0n, fallback: 0n },
+        decisions: { asked: 0n, late: 0n, fallback: 0n, waitedNs: 0n },
       })
       t.true(written > 0)
       const failures = events.filter(({ type }) => type === 'memory-failure')

@@ -1,5 +1,7 @@
 //! A simulated guest's script, from JavaScript.
 
+use std::time::Duration;
+
 use napi::bindgen_prelude::{BigInt, Uint8Array};
 use napi_derive::napi;
 use seawall_arm64::{Esr, Gpa, Gva, Pstate};
@@ -60,6 +62,9 @@ pub enum NativeStep {
     Shutdown,
     Reset,
     Crash,
+    Run {
+        us: u32,
+    },
     Spin,
     Exit {
         reason: u32,
@@ -131,6 +136,9 @@ fn step(step: NativeStep) -> Result<Step, NativeError> {
         NativeStep::Shutdown => Step::SystemEvent(SystemEventKind::Shutdown),
         NativeStep::Reset => Step::SystemEvent(SystemEventKind::Reset),
         NativeStep::Crash => Step::SystemEvent(SystemEventKind::Crash),
+        NativeStep::Run { us } => Step::Run {
+            time: Duration::from_micros(us.into()),
+        },
         NativeStep::Spin => Step::Spin,
         NativeStep::Exit { reason } => Step::Exit { reason },
         NativeStep::Fail { errno } => Step::Fail { errno: Errno(errno) },

@@ -66,6 +66,8 @@ pub struct DecisionCounts {
     pub late: u64,
     #[napi(ts_type = "bigint")]
     pub fallback: u64,
+    #[napi(ts_type = "bigint")]
+    pub waited_ns: u64,
 }
 
 impl From<VmStats> for NativeStats {
@@ -81,6 +83,7 @@ impl From<VmStats> for NativeStats {
                 asked: stats.decisions.asked,
                 late: stats.decisions.late,
                 fallback: stats.decisions.fallback,
+                waited_ns: u64::try_from(stats.decisions.waited.as_nanos()).unwrap_or(u64::MAX),
             },
         }
     }

@@ -1,6 +1,7 @@
 //! What a virtual machine counts, for whoever watches it.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use seawall_kvm::VcpuExit;
 
@@ -30,6 +31,8 @@ pub struct DecisionStats {
     pub late: u64,
     /// Questions that the policy answered, because the owner did not, or not with what can be done.
     pub fallback: u64,
+    /// How long vCPUs waited for answers, in all.
+    pub waited: Duration,
 }
 
 /// The counters behind [`VmStats`] that have no other home.
@@ -39,6 +42,7 @@ pub(crate) struct Statistics {
     asked: AtomicU64,
     late: AtomicU64,
     fallback: AtomicU64,
+    waited_ns: AtomicU64,
 }
 
 impl Statistics {
@@ -48,6 +52,7 @@ impl Statistics {
             asked: AtomicU64::new(0),
             late: AtomicU64::new(0),
             fallback: AtomicU64::new(0),
+            waited_ns: AtomicU64::new(0),
         }
     }
 
@@ -70,11 +75,18 @@ impl Statistics {
         self.fallback.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Adds the time that a vCPU has waited for an answer.
+    pub(crate) fn add_waited(&self, waited: Duration) {
+        let nanoseconds = u64::try_from(waited.as_nanos()).unwrap_or(u64::MAX);
+        self.waited_ns.fetch_add(nanoseconds, Ordering::Relaxed);
+    }
+
     pub(crate) fn decisions(&self) -> DecisionStats {
         DecisionStats {
             asked: self.asked.load(Ordering::Relaxed),
             late: self.late.load(Ordering::Relaxed),
             fallback: self.fallback.load(Ordering::Relaxed),
+            waited: Duration::from_nanos(self.waited_ns.load(Ordering::Relaxed)),
         }
     }
 

@@ -1,5 +1,7 @@
 //! What a simulated guest does, step by step.
 
+use std::time::Duration;
+
 use seawall_arm64::{Esr, Gpa, Gva, Pstate};
 use seawall_kvm::{Errno, RegId, SystemEventKind};
 
@@ -61,6 +63,11 @@ pub enum Step {
     },
     /// Asks for a system event by PSCI.
     SystemEvent(SystemEventKind),
+    /// Runs for a time, without an exit.
+    Run {
+        /// For how long.
+        time: Duration,
+    },
     /// Runs for ever: only a stop ends it.
     Spin,
     /// Leaves the guest for a reason of any number.
@@ -133,6 +140,7 @@ impl Script {
                 | Step::RefuseInjection { .. }
                 | Step::RefuseRegister { .. }
                 | Step::SystemEvent(_)
+                | Step::Run { .. }
                 | Step::Spin
                 | Step::Exit { .. }
                 | Step::Fail { .. } => {}

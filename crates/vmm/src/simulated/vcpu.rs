@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use seawall_arm64::{
     AbortKind, EntryState, Exception, ExceptionEntry, Gpa, Gva, Pstate, SError, Syndrome, take_exception,
@@ -127,6 +128,19 @@ impl SimulatedVcpu {
                 .changed
                 .wait(kicked)
                 .unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Waits as a vCPU in the guest does, until kicked or until then. Returns how much time is left.
+    fn wait_for_kick_until(&self, end: Instant) -> Duration {
+        let mut kicked = self.kick.kicked.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            if *kicked || left.is_zero() {
+                return left;
+            }
+            let woken = self.kick.changed.wait_timeout(kicked, left);
+            kicked = woken.unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
@@ -307,6 +321,12 @@ impl VcpuBackend for SimulatedVcpu {
                     self.refused_registers.insert(register, errno);
                 }
                 Step::SystemEvent(kind) => return Ok(VcpuExit::SystemEvent { kind, flags: Some(0) }),
+                Step::Run { time } => {
+                    let left = self.wait_for_kick_until(Instant::now() + time);
+                    if !left.is_zero() {
+                        self.steps.push_front(Step::Run { time: left });
+                    }
+                }
                 Step::Spin => {
                     self.steps.push_front(Step::Spin);
                     self.wait_for_kick();

@@ -161,6 +161,7 @@ impl Asked<'_> {
         } else {
             Answer::Failed(FallbackReason::QueueFull, String::new())
         };
+        context.statistics.add_waited(asked.elapsed());
         let expired = matches!(answer, Answer::Failed(FallbackReason::Timeout, _));
         self.questions.close(self.seq, asked, expired);
         let (last, must_park) = mailbox.end_ask();

@@ -1,0 +1,148 @@
+import { EventEmitter } from 'node:events'
+import { type MemoryFailureEvent, type SimulatedStep, simulated, Vm } from 'seawall'
+import { type BenchPart, type Measurement, measurement } from './measurement.ts'
+import { median, scaled } from './numbers.ts'
+
+const ROUNDS = 25
+/** Fewer than the VM keeps for a slow reader. */
+const EVENTS = 4000
+const PAGE = 0x8010_0000n
+
+/** Events that wait in a VM, to whoever listens. */
+export const delivery: BenchPart = {
+  name: 'delivery',
+  describe:
+    `What one memory-failure event costs the JavaScript thread, from the VM's ring to the listener: ${EVENTS} events wait, and ` +
+    'are told, 64 in a turn of the event loop. Compared with JavaScript that makes an object of the same fields and nested ' +
+    'objects and passes it to EventEmitter.emit, as many times in a row; the time string is made once for all there.',
+  async run(scale) {
+    const events = scaled(EVENTS, scale, 200)
+    const rounds = scaled(ROUNDS, scale, 3)
+    const took = { on: [] as number[], stream: [] as number[], made: [] as number[], bare: [] as number[] }
+    for (let round = -2; round < rounds; round += 1) {
+      const on = await told(events, byListener)
+      const stream = await told(events, byStream)
+      const made = emitted(events, makeEvent)
+      const one = makeEvent(0)
+      const bare = emitted(events, () => one)
+      if (round < 0) continue
+      took.on.push(on)
+      took.stream.push(stream)
+      took.made.push(made)
+      took.bare.push(bare)
+    }
+    const reference = { name: 'the same object, made and emitted', value: median(took.made) }
+    const row = (name: string, values: readonly number[]): Measurement =>
+      measurement({ name, value: median(values), unit: 'ns/event', reference, target: 2 })
+    return [
+      row('vm.on', took.on),
+      row('for await', took.stream),
+      measurement({
+        name: 'EventEmitter.emit of one object that is there already',
+        value: median(took.bare),
+        unit: 'ns/event',
+        note: 'What emit costs alone, for the proportions: all else is the object.',
+      }),
+    ]
+  },
+}
+
+type Listen = (vm: Vm, events: number) => Promise<void>
+
+const byListener: Listen = (vm, events) =>
+  new Promise((resolve) => {
+    let left = events
+    vm.on('memory-failure', () => {
+      left -= 1
+      if (left === 0) resolve()
+    })
+  })
+
+const byStream: Listen = async (vm, events) => {
+  let left = events
+  for await (const event of vm.events()) {
+    if (event.type === 'memory-failure') left -= 1
+    if (left === 0) return
+  }
+}
+
+/** Lets events wait in a VM, then has them told; returns nanoseconds per event. */
+async function told(events: number, listen: Listen): Promise<number> {
+  const touch: SimulatedStep = { step: 'sea', esr: 0x9200_0010n, far: PAGE, gpa: PAGE }
+  await using vm = await Vm.create({
+    memory: 2 ** 21,
+    boot: { type: 'flat', image: new Uint8Array(4) },
+    backend: simulated({ script: [[...Array<SimulatedStep>(events).fill(touch), { step: 'spin' }]] }),
+    // Each an abort of its own, as of a page that was not lost before.
+    memoryFailure: { quarantine: false, sameFaultLimit: events + 1 },
+  })
+  const all = listen(vm, events)
+  const started = vm.start()
+  // The event loop stands still until all wait.
+  while (vm.stats().failures < events);
+  const began = process.hrtime.bigint()
+  await all
+  const took = Number(process.hrtime.bigint() - began) / events
+  await started
+  return took
+}
+
+/** Emits from JavaScript; returns nanoseconds per event. */
+function emitted(events: number, make: (seq: number) => MemoryFailureEvent): number {
+  const emitter = new EventEmitter()
+  let left = events
+  emitter.on('memory-failure', () => {
+    left -= 1
+  })
+  const began = process.hrtime.bigint()
+  for (let seq = 0; seq < events; seq += 1) emitter.emit('memory-failure', make(seq))
+  const took = Number(process.hrtime.bigint() - began) / events
+  if (left !== 0) throw new Error(`${left} events were not emitted`)
+  return took
+}
+
+const TIME = new Date().toISOString()
+const VM = { id: 'vm', name: null }
+
+/** What the guest above is told to have met. */
+function makeEvent(seq: number): MemoryFailureEvent {
+  return {
+    type: 'memory-failure',
+    schemaVersion: 1,
+    seq,
+    time: TIME,
+    monotonicNs: 1_000_000_000_000n + BigInt(seq),
+    vm: { ...VM },
+    backend: 'simulated',
+    vcpu: 0,
+    source: 'sea',
+    severity: 'recoverable',
+    abort: {
+      kind: 'data',
+      esr: 0x9200_0010n + BigInt(seq),
+      exceptionClass: 0x24,
+      faultStatus: 0x10,
+      cause: 'external',
+      walkLevel: null,
+      set: 'uer',
+      write: false,
+      cacheMaintenance: false,
+      externalType: false,
+    },
+    signal: null,
+    gva: PAGE + BigInt(seq),
+    gpa: PAGE + BigInt(seq),
+    consumer: { mode: 'user', pc: PAGE + BigInt(seq), pstate: BigInt(seq) },
+    page: { gpa: PAGE + BigInt(seq), size: 4096, first: false, hits: seq, state: 'poisoned' },
+    recipient: 'guest',
+    action: 'inject',
+    flags: { actionRequired: true, recursive: false },
+    decidedBy: 'policy',
+    reason: 'recoverable',
+    quarantine: null,
+    notified: null,
+    deferral: null,
+    injection: { method: 'vcpu-events+registers', esr: 0x9200_0010n + BigInt(seq), result: 'ok' },
+    ledger: { distinctPages: 1, total: seq },
+  }
+}

@@ -1,0 +1,49 @@
+import { execFile } from 'node:child_process'
+import { existsSync, mkdirSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import { dirname, join } from 'node:path'
+import { promisify } from 'node:util'
+import { projectRoot } from '../../scripts/step.ts'
+
+interface EchoBinding {
+  start(ask: (round: number) => void, rounds: number, pauseNs: number): object
+  respond(echo: object): void
+  took(echo: object): number[]
+}
+
+/** Builds the addon in C that the others are compared with, and loads it. */
+export async function loadEcho(): Promise<EchoBinding> {
+  const headers = join(dirname(dirname(process.execPath)), 'include', 'node')
+  if (!existsSync(join(headers, 'node_api.h')))
+    throw new Error(`Expected Node's headers in ${headers}, where Node's own archives have them`)
+  const folder = join(projectRoot, 'build', 'bench', 'echo')
+  mkdirSync(folder, { recursive: true })
+  const addon = join(folder, `echo-${process.version}.node`)
+  const source = join(projectRoot, 'bench', 'echo', 'echo.c')
+  const flags = ['-O2', '-Wall', '-Werror', '-shared', '-fPIC', '-pthread', '-I', headers]
+  await promisify(execFile)('cc', [...flags, '-o', addon, source])
+  return createRequire(import.meta.url)(addon) as EchoBinding
+}
+
+/** Lets threads ask `rounds` times each, with a pause before each question; returns how long each waited, in nanoseconds. */
+export async function runEcho(
+  binding: EchoBinding,
+  options: { threads: number; rounds: number; pauseNs: number },
+): Promise<number[]> {
+  const { threads, rounds, pauseNs } = options
+  const asked = Array.from({ length: threads }, async () => {
+    let echo: object | undefined
+    await new Promise<void>((resolve) => {
+      echo = binding.start(
+        (round) => {
+          if (echo !== undefined) binding.respond(echo)
+          if (round === rounds - 1) resolve()
+        },
+        rounds,
+        pauseNs,
+      )
+    })
+    return echo === undefined ? [] : binding.took(echo)
+  })
+  return (await Promise.all(asked)).flat()
+}

@@ -1,0 +1,108 @@
+import { readFileSync } from 'node:fs'
+import { type SimulatedStep, simulated, Vm } from 'seawall'
+import { type BenchPart, type Measurement, measurement } from './measurement.ts'
+import { median, scaled } from './numbers.ts'
+
+const SIZES = [1, 16, 64, 256]
+const VCPUS = 4
+const ROUNDS = 5
+/** The rate of all VMs together. */
+const EVENTS_PER_SECOND = 2048
+const SECONDS = 2
+const PAGE = 0x8010_0000n
+
+interface Cost {
+  /** Nanoseconds of the JavaScript thread, per event. */
+  readonly script: number
+  /** Nanoseconds of the whole process, per event. */
+  readonly process: number
+}
+
+/** The same events from more and more VMs. */
+export const scale: BenchPart = {
+  name: 'scale',
+  describe:
+    `What an event costs when ${SIZES.join(', ')} VMs of ${VCPUS} vCPUs each produce ${EVENTS_PER_SECOND} memory failures a ` +
+    'second in all, evenly spread, each with a listener: processor time of the whole process, vCPU threads and all, and of ' +
+    'the JavaScript thread alone, as the kernel accounts for it. Compared with one VM in the same run.',
+  async run(share) {
+    const rounds = scaled(ROUNDS, share, 1)
+    const sizes = share < 0.1 ? [1, 4] : SIZES
+    const seconds = Math.max(0.1, SECONDS * Math.min(1, share * 5))
+    const costs = new Map<number, Cost[]>(sizes.map((vms) => [vms, []]))
+    await cost(1, Math.min(seconds, 0.5))
+    for (let round = 0; round < rounds; round += 1) {
+      for (const vms of sizes) costs.get(vms)?.push(await cost(vms, seconds))
+    }
+    return (['process', 'script'] as const).flatMap((kind) => rows(kind, costs))
+  },
+}
+
+const NAMES = { process: 'the whole process', script: 'the JavaScript thread' } as const
+
+function rows(kind: keyof Cost, costs: ReadonlyMap<number, readonly Cost[]>): Measurement[] {
+  const middle = (vms: number) => median((costs.get(vms) ?? []).map((cost) => cost[kind])) / 1000
+  const reference = { name: '1 VM', value: middle(1) }
+  return [...costs.keys()]
+    .filter((vms) => vms > 1)
+    .map((vms) => {
+      const target = vms === SIZES.at(-1) ? { target: 1.2 } : {}
+      return measurement({
+        name: `${vms} VMs, ${NAMES[kind]}`,
+        value: middle(vms),
+        unit: 'µs/event',
+        reference,
+        ...target,
+      })
+    })
+}
+
+/** Lets so many VMs run for a time, and returns what an event cost. */
+async function cost(vms: number, seconds: number): Promise<Cost> {
+  const threads = vms * VCPUS
+  const periodUs = Math.round((threads * 1e6) / EVENTS_PER_SECOND)
+  // The first half second is for the threads to be there.
+  const events = Math.ceil(((seconds + 0.5) * 1e6) / periodUs) + 1
+  const once: SimulatedStep[] = [
+    { step: 'run', us: periodUs },
+    { step: 'sea', esr: 0x9200_0010n, far: PAGE, gpa: PAGE },
+  ]
+  const steps = Array<SimulatedStep[]>(events).fill(once).flat()
+  let told = 0
+  const machines: Vm[] = []
+  for (let index = 0; index < vms; index += 1) {
+    // Spread over the period.
+    const script = Array.from({ length: VCPUS }, (_, vcpu): SimulatedStep[] => {
+      const us = Math.max(1, Math.round((periodUs * (index * VCPUS + vcpu)) / threads))
+      return [{ step: 'run', us }, ...steps, { step: 'spin' }]
+    })
+    const vm = await Vm.create({
+      memory: 2 ** 21,
+      vcpus: VCPUS,
+      boot: { type: 'flat', image: new Uint8Array(4) },
+      backend: simulated({ script }),
+      memoryFailure: { quarantine: false, sameFaultLimit: 1_000_000 },
+    })
+    vm.on('memory-failure', () => {
+      told += 1
+    })
+    machines.push(vm)
+  }
+  await Promise.all(machines.map((vm) => vm.start()))
+  await new Promise((resolve) => setTimeout(resolve, 250))
+  globalThis.gc?.()
+  const before = { told, script: scriptTime(), usage: process.cpuUsage() }
+  await new Promise((resolve) => setTimeout(resolve, seconds * 1000))
+  const { user, system } = process.cpuUsage(before.usage)
+  const count = told - before.told
+  const taken = scriptTime() - before.script
+  await Promise.all(machines.map((vm) => vm.close()))
+  const expected = seconds * EVENTS_PER_SECOND
+  if (count < expected * 0.5) throw new Error(`Expected about ${expected} events but received ${count}`)
+  return { script: taken / count, process: ((user + system) * 1000) / count }
+}
+
+/** How long the JavaScript thread ran on a processor, in nanoseconds. */
+function scriptTime(): number {
+  return Number(readFileSync(`/proc/self/task/${process.pid}/schedstat`, 'utf8').split(' ')[0])
+}
