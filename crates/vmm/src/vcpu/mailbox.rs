@@ -47,7 +47,8 @@ struct Requests {
 
 /// What ends a wait for an answer, or interrupts it.
 pub(super) enum AskWakeup {
-    Answer(Answer),
+    /// The answer is kept for [`Mailbox::end_ask`], so that no other one is taken in its place.
+    Answered,
     Command(VcpuCommand),
     Timeout,
     Ending,
@@ -145,8 +146,8 @@ impl Mailbox {
     pub(super) fn wait_answer(&self, deadline: Instant) -> AskWakeup {
         let mut requests = self.lock();
         loop {
-            if let Some(answer) = requests.answer.take() {
-                return AskWakeup::Answer(answer);
+            if requests.answer.is_some() {
+                return AskWakeup::Answered;
             }
             if requests.ending || requests.quit {
                 return AskWakeup::Ending;
@@ -163,8 +164,8 @@ impl Mailbox {
         }
     }
 
-    /// Ends the wait: from here on no answer is taken. An answer that was taken after the wait was over comes back, and
-    /// `true` where the vCPU has to park. A run that was asked for meanwhile is the one that goes on.
+    /// Ends the wait: from here on no answer is taken. The answer comes back, also one that was taken after the wait was over,
+    /// and `true` where the vCPU has to park. A run that was asked for meanwhile is the one that goes on.
     pub(super) fn end_ask(&self) -> (Option<Answer>, bool) {
         let mut requests = self.lock();
         requests.asking = None;
@@ -330,6 +331,19 @@ mod tests {
         assert!(mailbox.answer(1, answer()));
         assert_eq!(mailbox.end_ask(), (Some(answer()), false));
         assert!(!mailbox.answer(1, answer()), "nobody asks any more");
+    }
+
+    #[test]
+    fn a_second_answer_is_refused_also_once_the_first_was_seen() {
+        let mailbox = Mailbox::default();
+        mailbox.begin_ask(1);
+        assert!(mailbox.answer(1, Answer::Decision(Decision::Pause)));
+        assert!(!mailbox.answer(1, Answer::Decision(Decision::Stop)));
+        drop(mailbox.wait_answer(Instant::now()));
+        assert!(
+            !mailbox.answer(1, Answer::Decision(Decision::Stop)),
+            "it is taken"
+        );
     }
 
     #[test]

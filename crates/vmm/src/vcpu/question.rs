@@ -156,17 +156,20 @@ impl Asked<'_> {
             };
             drop(context.control.send(parked));
         }
-        let answer = if self.questions.ask(mailbox, self.seq, failure) {
+        let waited = if self.questions.ask(mailbox, self.seq, failure) {
             wait(asked + self.questions.timeout, vcpu, mailbox)
         } else {
-            Answer::Failed(FallbackReason::QueueFull, String::new())
+            Err(FallbackReason::QueueFull)
         };
         context.statistics.add_waited(asked.elapsed());
-        let expired = matches!(answer, Answer::Failed(FallbackReason::Timeout, _));
+        let expired = waited == Err(FallbackReason::Timeout);
         self.questions.close(self.seq, asked, expired);
-        let (last, must_park) = mailbox.end_ask();
-        // Whoever answered in the very moment of the deadline was told that the answer is accepted, so it is.
-        let answer = last.filter(|_| expired).unwrap_or(answer);
+        let (answer, must_park) = mailbox.end_ask();
+        // Whoever answered in the moment in which the wait ended was told that the answer is accepted, so it is.
+        let answer = answer.unwrap_or_else(|| {
+            let reason = waited.err().unwrap_or(FallbackReason::Timeout);
+            Answer::Failed(reason, String::new())
+        });
         let (reason, error) = match answer {
             Answer::Decision(decision)
                 if decision.allowed(failure.severity, context.page_state(failure.error.gpa)) =>
@@ -199,12 +202,12 @@ impl Asked<'_> {
 }
 
 /// Waits for an answer, and serves what does not need the guest meanwhile.
-fn wait(deadline: Instant, vcpu: &mut dyn VcpuBackend, mailbox: &Mailbox) -> Answer {
+fn wait(deadline: Instant, vcpu: &mut dyn VcpuBackend, mailbox: &Mailbox) -> Result<(), FallbackReason> {
     loop {
         match mailbox.wait_answer(deadline) {
-            AskWakeup::Answer(answer) => return answer,
-            AskWakeup::Timeout => return Answer::Failed(FallbackReason::Timeout, String::new()),
-            AskWakeup::Ending => return Answer::Failed(FallbackReason::Closing, String::new()),
+            AskWakeup::Answered => return Ok(()),
+            AskWakeup::Timeout => return Err(FallbackReason::Timeout),
+            AskWakeup::Ending => return Err(FallbackReason::Closing),
             AskWakeup::Command(VcpuCommand::GetRegister(register, reply)) => {
                 reply(vcpu.get_register(register).map_err(VmError::from));
             }
