@@ -22,7 +22,18 @@ impl Errno {
     /// The calling thread's last error.
     #[must_use]
     pub fn last() -> Self {
-        Self(io::Error::last_os_error().raw_os_error().unwrap_or(0))
+        Self::of(&io::Error::last_os_error())
+    }
+
+    /// The number of an error, also of one that the standard library found before the system was asked: `ENOMEM` for a failed
+    /// allocation, `EINVAL` for what cannot be put to the system, such as a NUL in a path.
+    #[must_use]
+    pub fn of(error: &io::Error) -> Self {
+        let found_before = match error.kind() {
+            io::ErrorKind::OutOfMemory => libc::ENOMEM,
+            _ => libc::EINVAL,
+        };
+        Self(error.raw_os_error().unwrap_or(found_before))
     }
 
     /// The symbolic name, such as `EINVAL`, for the numbers that KVM, memory and files give.

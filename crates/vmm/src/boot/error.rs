@@ -20,6 +20,16 @@ pub enum BootError {
         /// What the system said.
         errno: Errno,
     },
+    /// A file could not be opened or read, and that says nothing of the file.
+    #[error("the file of {option}, {path:?}, cannot be opened or read for want of resources ({errno})")]
+    NoResourcesForFile {
+        /// The option that names it.
+        option: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the system said, such as `EMFILE`.
+        errno: Errno,
+    },
     /// A path leads to a device, a pipe or a socket.
     #[error("Expected a regular file for {option} but received {path:?}")]
     NotAFile {
@@ -157,7 +167,7 @@ impl BootError {
             Self::MemoryTooSmall { .. } | Self::CommandLineTooLong { .. } | Self::CommandLineNul { .. } => {
                 "ERR_INVALID_OPTION"
             }
-            Self::DeviceTreeTooLarge { .. } => "ERR_OUT_OF_RESOURCES",
+            Self::NoResourcesForFile { .. } | Self::DeviceTreeTooLarge { .. } => "ERR_OUT_OF_RESOURCES",
         }
     }
 
@@ -165,7 +175,7 @@ impl BootError {
     #[must_use]
     pub const fn errno(&self) -> Option<Errno> {
         match self {
-            Self::UnreadableFile { errno, .. } => Some(*errno),
+            Self::UnreadableFile { errno, .. } | Self::NoResourcesForFile { errno, .. } => Some(*errno),
             _ => None,
         }
     }

@@ -55,12 +55,14 @@ impl BootFile {
     }
 }
 
-fn unreadable(option: &'static str, path: &Path, error: &io::Error) -> BootError {
-    BootError::UnreadableFile {
-        option,
-        path: path.to_owned(),
-        errno: Errno(error.raw_os_error().unwrap_or(0)),
+/// The error of a file that could not be opened or read.
+pub(super) fn unreadable(option: &'static str, path: &Path, error: &io::Error) -> BootError {
+    let errno = Errno::of(error);
+    let path = path.to_owned();
+    if errno.is_out_of_resources() {
+        return BootError::NoResourcesForFile { option, path, errno };
     }
+    BootError::UnreadableFile { option, path, errno }
 }
 
 #[cfg(test)]
@@ -90,6 +92,34 @@ mod tests {
                 error.to_string(),
                 format!("Expected a readable file for boot.initrd but received {path:?} ({errno})")
             );
+        }
+    }
+
+    #[test]
+    fn a_path_that_no_file_can_have_says_so() {
+        let error = read(Path::new("Image\0.gz"), "boot.kernel", 10).expect_err("no file");
+        assert_eq!(
+            error.to_string(),
+            "Expected a readable file for boot.kernel but received \"Image\\0.gz\" (EINVAL)"
+        );
+    }
+
+    #[test]
+    fn a_host_without_files_is_not_the_images_fault() {
+        // EMFILE, ENFILE, ENOMEM; EIO, EACCES.
+        for (errno, code) in [
+            (24, "ERR_OUT_OF_RESOURCES"),
+            (23, "ERR_OUT_OF_RESOURCES"),
+            (12, "ERR_OUT_OF_RESOURCES"),
+            (5, "ERR_INVALID_IMAGE"),
+            (13, "ERR_INVALID_IMAGE"),
+        ] {
+            let error = unreadable(
+                "boot.kernel",
+                Path::new("Image"),
+                &io::Error::from_raw_os_error(errno),
+            );
+            assert_eq!(error.code(), code, "{error}");
         }
     }
 

@@ -38,7 +38,7 @@ pub(crate) fn spawn(
         .spawn(move || serve(index, vcpu, boot, &context, &requests, &control))
         .map_err(|error| VmError::Thread {
             thread: name,
-            errno: Errno(error.raw_os_error().unwrap_or(0)),
+            errno: Errno::of(&error),
         })?;
     Ok(VcpuThread {
         mailbox,

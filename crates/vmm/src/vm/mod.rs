@@ -155,7 +155,7 @@ impl Vm {
         match VmThread::spawn(move || create::create_and_serve(options, wake, ask, from_thread)) {
             Ok(thread) => Some(thread),
             Err(error) => {
-                let errno = Errno(error.raw_os_error().unwrap_or(0));
+                let errno = Errno::of(&error);
                 answer(Err(VmError::Thread {
                     thread: "vm-control".to_owned(),
                     errno,

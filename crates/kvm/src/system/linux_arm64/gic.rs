@@ -124,7 +124,7 @@ impl VmFd {
     pub fn irqfd(&self, spi: u32) -> Result<Irqfd, KvmError> {
         let event = EventFd::new(EFD_CLOEXEC | EFD_NONBLOCK).map_err(|error| KvmError::Syscall {
             syscall: "eventfd",
-            errno: Errno(error.raw_os_error().unwrap_or(0)),
+            errno: Errno::of(&error),
         })?;
         self.fd.register_irqfd(&event, spi).map_err(failed("KVM_IRQFD"))?;
         Ok(Irqfd(Arc::new(event)))

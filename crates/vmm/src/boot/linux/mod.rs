@@ -15,11 +15,12 @@ mod image;
 
 use std::fs::File;
 use std::io::Read;
+use std::path::Path;
 
 use seawall_kvm::RegId;
 
 use crate::acpi::{AcpiLayout, AcpiMachine};
-use crate::boot::file::BootFile;
+use crate::boot::file::{BootFile, unreadable};
 use crate::boot::{BootError, BootMemory, BootRegisters, PSTATE_AT_ENTRY, PlaceError};
 use crate::error::VmError;
 use crate::memory_layout::RAM_BASE;
@@ -222,13 +223,7 @@ fn seed() -> Result<[u8; SEED], VmError> {
     let path = "/dev/urandom";
     File::open(path)
         .and_then(|mut file| file.read_exact(&mut seed))
-        .map_err(|error| {
-            VmError::Boot(BootError::UnreadableFile {
-                option: "the guest's random seed",
-                path: path.into(),
-                errno: seawall_kvm::Errno(error.raw_os_error().unwrap_or(0)),
-            })
-        })?;
+        .map_err(|error| unreadable("the guest's random seed", Path::new(path), &error))?;
     Ok(seed)
 }
 
