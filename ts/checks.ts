@@ -1,3 +1,4 @@
+import { types } from 'node:util'
 import { invalidOption } from './errors.ts'
 
 const U64_LIMIT = 1n << 64n
@@ -44,7 +45,13 @@ export function checkOneOf<const Word extends string>(
 
 /** Lets through bytes. */
 export function checkBytes(value: unknown, what: string): Uint8Array {
-  if (!(value instanceof Uint8Array)) throw invalidOption('a Uint8Array', what, value)
+  if (!types.isUint8Array(value)) throw invalidOption('a Uint8Array', what, value)
+  return value
+}
+
+/** Lets through a signal. */
+export function checkSignal(value: unknown, what: string): AbortSignal {
+  if (!(value instanceof AbortSignal)) throw invalidOption('an AbortSignal', what, value)
   return value
 }
 

@@ -1,3 +1,4 @@
+import { types } from 'node:util'
 import { checkInteger, checkOneOf, checkRecord } from './checks.ts'
 import { invalidOption } from './errors.ts'
 import type { NativeDecision, NativeVm } from './native.ts'
@@ -27,7 +28,7 @@ export const MAX_ISS = 2 ** 25 - 1
 /** Checks decisions by the number of the event that told of the failure. */
 export function toNativeDecisions(decisions: unknown): NativeDecision[] {
   if (decisions === undefined) return []
-  if (!(decisions instanceof Map)) throw invalidOption('a Map', 'decisions', decisions)
+  if (!types.isMap(decisions)) throw invalidOption('a Map', 'decisions', decisions)
   return [...decisions].map(([failure, decision]: [unknown, unknown]) =>
     toNativeDecision(
       checkInteger(failure, 1, 2 ** 32 - 1, 'the keys of decisions'),

@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto'
+import { types } from 'node:util'
 import { checkBoolean, checkInteger, checkOneOf, checkRecord, checkString, checkU64 } from './checks.ts'
 import type { Decision } from './decision.ts'
 import { invalidOption } from './errors.ts'
@@ -303,7 +304,7 @@ function checkBoot(value: unknown): NativeVmOptions['boot'] {
 }
 
 function checkImage(image: unknown): string | Uint8Array {
-  if (image instanceof Uint8Array) return image
+  if (types.isUint8Array(image)) return image
   if (typeof image === 'string' && image !== '') return image
   throw invalidOption('a path or a Uint8Array', 'boot.image', image)
 }

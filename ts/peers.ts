@@ -1,3 +1,5 @@
+import { checkBoolean, checkOneOf } from './checks.ts'
+import { invalidOption } from './errors.ts'
 import type { MemoryFailureEvent } from './events.ts'
 
 /**
@@ -52,36 +54,62 @@ const LIBVIRT_RECURSIVE = 1 << 1
  * `null`, because QEMU has no word for them, and `ignore` would say that nothing has to be done: the failure of `pause` and
  * `defer` is still to be settled, and a second event says how; that of `resume` was settled by replacing the page. QEMU's
  * event knows neither address nor vCPU. Unlike QEMU's, a `fatal` one may have the guest as its recipient.
+ *
+ * @throws {@link SeawallError} `ERR_INVALID_OPTION` for anything but a `memory-failure` event.
  */
 export function toQmp(event: MemoryFailureEvent): QmpMemoryFailure | null {
-  const action = toPeerAction(event)
-  if (action === null) return null
-  const { recipient, flags } = event
-  return { recipient, action, flags: { 'action-required': flags.actionRequired, recursive: flags.recursive } }
+  const { recipient, action, actionRequired, recursive } = toPeerFailure(event)
+  return action && { recipient, action, flags: { 'action-required': actionRequired, recursive } }
 }
 
 /**
  * Says a memory failure in libvirt's numbers, for tools that know its `memory-failure` event. `null` where {@link toQmp}
  * has no words for it: libvirt's event is QEMU's, in numbers.
+ *
+ * @throws {@link SeawallError} `ERR_INVALID_OPTION` for anything but a `memory-failure` event.
  */
 export function toLibvirt(event: MemoryFailureEvent): LibvirtMemoryFailure | null {
-  const action = toPeerAction(event)
+  const { recipient, action, actionRequired, recursive } = toPeerFailure(event)
   if (action === null) return null
-  const { actionRequired, recursive } = event.flags
   return {
-    recipient: LIBVIRT_RECIPIENT[event.recipient],
+    recipient: LIBVIRT_RECIPIENT[recipient],
     action: LIBVIRT_ACTION[action],
     flags: (actionRequired ? LIBVIRT_ACTION_REQUIRED : 0) | (recursive ? LIBVIRT_RECURSIVE : 0),
   }
 }
 
-function toPeerAction({ action, injection }: MemoryFailureEvent): QmpMemoryFailure['action'] | null {
+interface PeerFailure {
+  recipient: QmpMemoryFailure['recipient']
+  /** `null` where the peers have no word for it. */
+  action: QmpMemoryFailure['action'] | null
+  actionRequired: boolean
+  recursive: boolean
+}
+
+const ACTIONS = ['ignore', 'inject', 'inject-serror', 'defer', 'pause', 'stop', 'resume'] as const
+
+/** What the peers say of a failure. Checked: an event may come from JSON, and from another version. */
+function toPeerFailure(value: MemoryFailureEvent): PeerFailure {
+  const event: unknown = value
+  if (typeof event !== 'object' || event === null || !('type' in event) || event.type !== 'memory-failure')
+    throw invalidOption('an event of the type memory-failure', 'event', event)
+  const { recipient, action, injection, flags } = event as { [Name in keyof MemoryFailureEvent]?: unknown }
+  const { actionRequired, recursive } = (flags ?? {}) as { actionRequired?: unknown; recursive?: unknown }
+  return {
+    recipient: checkOneOf(recipient, ['hypervisor', 'guest'], 'event.recipient'),
+    action: toPeerAction(checkOneOf(action, ACTIONS, 'event.action'), injection),
+    actionRequired: checkBoolean(actionRequired, 'event.flags.actionRequired'),
+    recursive: checkBoolean(recursive, 'event.flags.recursive'),
+  }
+}
+
+function toPeerAction(action: MemoryFailureEvent['action'], injection: unknown): PeerFailure['action'] {
   switch (action) {
     case 'ignore':
       return 'ignore'
     case 'inject':
     case 'inject-serror':
-      return injection?.result === 'ok' ? 'inject' : 'fatal'
+      return (injection as MemoryFailureEvent['injection'] | undefined)?.result === 'ok' ? 'inject' : 'fatal'
     case 'stop':
       return 'fatal'
     case 'pause':

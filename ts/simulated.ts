@@ -97,9 +97,10 @@ export function simulated(options: { script: readonly (readonly SimulatedStep[])
 /** Checks a script and completes its defaults. */
 export function toNativeScript(script: unknown): NativeStep[][] {
   if (!Array.isArray(script)) throw invalidOption('an array of arrays of steps', 'script', script)
-  return script.map((steps: unknown, vcpu) => {
+  // Not map(), which leaves holes out.
+  return Array.from(script, (steps: unknown, vcpu) => {
     if (!Array.isArray(steps)) throw invalidOption('an array of steps', `script[${vcpu}]`, steps)
-    return steps.map((step: unknown, index) => toNativeStep(step, `script[${vcpu}][${index}]`))
+    return Array.from(steps, (step: unknown, index) => toNativeStep(step, `script[${vcpu}][${index}]`))
   })
 }
 

@@ -1,6 +1,6 @@
 import { EventEmitter } from 'node:events'
 import type { Duplex } from 'node:stream'
-import { checkBytes, checkInteger, checkRecord, checkU64 } from './checks.ts'
+import { checkBytes, checkInteger, checkRecord, checkSignal, checkU64 } from './checks.ts'
 import { Console } from './console.ts'
 import { answer, type Decision, toNativeDecisions } from './decision.ts'
 import { EventStream } from './event-stream.ts'
@@ -235,10 +235,12 @@ export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
    * ```ts
    * for await (const event of vm.events()) console.log(event.seq, event.type)
    * ```
+   *
+   * @throws {@link SeawallError} `ERR_INVALID_OPTION` for a signal that is none.
    */
   events(options: { signal?: AbortSignal } = {}): AsyncIterableIterator<VmEvent> {
-    checkRecord(options, ['signal'], 'options')
-    const { signal } = options
+    const given = checkRecord(options, ['signal'], 'options')['signal']
+    const signal = given === undefined ? undefined : checkSignal(given, 'signal')
     const abort = () => stream.end()
     const stream = new EventStream((ended) => {
       this.#streams.delete(ended)
