@@ -12,7 +12,7 @@
 #![allow(unsafe_code)]
 
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use vmm_sys_util::eventfd::{EFD_CLOEXEC, EventFd};
 
@@ -105,23 +105,30 @@ fn listeners() -> MutexGuard<'static, Vec<Listener>> {
     LISTENERS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Starts the thread, once; later calls answer as the first one did.
+/// Starts the thread, once. A host that had no resources for it may have some later.
 fn start_thread() -> Result<(), KvmError> {
-    static STARTED: OnceLock<Result<(), KvmError>> = OnceLock::new();
-    STARTED.get_or_init(start_once).clone()
+    static STARTED: Mutex<bool> = Mutex::new(false);
+    let mut started = STARTED.lock().unwrap_or_else(PoisonError::into_inner);
+    if !*started {
+        start()?;
+        *started = true;
+    }
+    Ok(())
 }
 
-fn start_once() -> Result<(), KvmError> {
+fn start() -> Result<(), KvmError> {
     let failed = |syscall, error: &std::io::Error| KvmError::Syscall {
         syscall,
-        errno: Errno(error.raw_os_error().unwrap_or(0)),
+        errno: Errno::of(error),
     };
     let wake = EventFd::new(EFD_CLOEXEC).map_err(|error| failed("eventfd", &error))?;
-    WAKE.store(std::os::fd::AsRawFd::as_raw_fd(&wake), Ordering::Release);
+    let descriptor = std::os::fd::AsRawFd::as_raw_fd(&wake);
     std::thread::Builder::new()
         .name("memory-errors".to_owned())
         .spawn(move || serve(&wake))
         .map_err(|error| failed("clone", &error))?;
+    // Not before: the handler must not write to a descriptor that is closed again. Nobody has told of an error yet.
+    WAKE.store(descriptor, Ordering::Release);
     Ok(())
 }
 
@@ -220,6 +227,37 @@ mod tests {
             }
         });
         assert!(status.success(), "{status}");
+    }
+
+    #[test]
+    fn a_process_that_had_no_file_for_the_thread_gets_it_later() {
+        let test = "action_optional::tests::a_process_that_had_no_file_for_the_thread_gets_it_later";
+        let status = forged::in_child(test, "", |_| {
+            let memory = memory();
+            let before = limit_files(0);
+            let refused = MemoryErrorWatch::new(&memory, |_| ()).expect_err("no file is left");
+            assert_eq!(refused.errno(), Some(Errno(libc::EMFILE)));
+            limit_files(before);
+            drop(MemoryErrorWatch::new(&memory, |_| ()).expect("there are files again"));
+        });
+        assert!(status.success(), "{status}");
+    }
+
+    /// Lets this process open no file from this number on, and says what it was before.
+    fn limit_files(limit: u64) -> u64 {
+        let mut files = libc::rlimit {
+            rlim_cur: 0,
+            rlim_max: 0,
+        };
+        // SAFETY: the call writes to the structure.
+        assert_eq!(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut files) }, 0);
+        let before = std::mem::replace(&mut files.rlim_cur, limit);
+        // SAFETY: the call reads the structure.
+        assert_eq!(
+            unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const files) },
+            0
+        );
+        before
     }
 
     fn memory() -> GuestMemory {
