@@ -250,13 +250,11 @@ mod tests {
             rlim_max: 0,
         };
         // SAFETY: the call writes to the structure.
-        assert_eq!(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut files) }, 0);
+        let read = unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut files) };
         let before = std::mem::replace(&mut files.rlim_cur, limit);
         // SAFETY: the call reads the structure.
-        assert_eq!(
-            unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const files) },
-            0
-        );
+        let written = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const files) };
+        assert_eq!((read, written), (0, 0));
         before
     }
 
