@@ -4,6 +4,7 @@ import { fileURLToPath } from 'node:url'
 import { Ajv2020 } from 'ajv/dist/2020.js'
 import test from 'ava'
 import { diagnose } from '#cli/diagnosis'
+import type { Option } from '#cli/options'
 import { run } from '#cli/run'
 import { RUN_OPTIONS } from '#cli/run-options'
 import { examples } from './event-examples.ts'
@@ -88,8 +89,9 @@ function rows(path: string): Map<string, string[]> {
 
 test('docs/cli.md has a row for every option of seawall run, with its default', (t) => {
   const found = rows('docs/cli.md')
-  for (const [name, option] of Object.entries<{ value?: string; help: string }>(RUN_OPTIONS)) {
-    const value = option.value === undefined ? '' : ` <${option.value.replaceAll('|', '\\|')}>`
+  for (const [name, option] of Object.entries<Option>(RUN_OPTIONS)) {
+    const [left, right] = option.optional ? '[]' : '<>'
+    const value = option.value === undefined ? '' : ` ${left}${option.value.replaceAll('|', '\\|')}${right}`
     const cells = found.get(`--${name}${value}`)
     t.true(cells !== undefined, `--${name}${value}`)
     const [, fallback] = /\(([^)]+)\)(?:$|;)/m.exec(option.help) ?? []

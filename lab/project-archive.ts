@@ -24,7 +24,7 @@ export interface RunContents {
 export function writeProjectArchive(path: string, lab: Lab, contents: RunContents): void {
   const archive = new CpioWriter(path)
   archive.copy(join(PROJECT_IN_LAB, 'package.json'), join(lab.projectRoot, 'package.json'))
-  for (const name of ['dist', 'build', 'schema', '__test__']) {
+  for (const name of ['dist', 'build', 'live-view', 'schema', '__test__']) {
     const from = join(lab.projectRoot, name)
     if (existsSync(from)) archive.tree(join(PROJECT_IN_LAB, name), from, isUselessInLab)
   }

@@ -44,8 +44,9 @@ export function commandHelp(command: Command): string {
   return `${parts.map((part) => (typeof part === 'string' ? part : part.join('\n'))).join('\n\n')}\n`
 }
 
-function spelling(name: string, { short, value }: Option): string {
-  return `${short === undefined ? '' : `-${short}, `}--${name}${value === undefined ? '' : ` <${value}>`}`
+function spelling(name: string, { short, value, optional }: Option): string {
+  const argument = value === undefined ? '' : optional ? ` [${value}]` : ` <${value}>`
+  return `${short === undefined ? '' : `-${short}, `}--${name}${argument}`
 }
 
 function line(left: string, right: string): string {

@@ -5,6 +5,8 @@ import { invalidOption, SeawallError } from '../errors.ts'
 export interface Option {
   /** What its value is called; absent for a flag. */
   readonly value?: string
+  /** It may be left out. */
+  readonly optional?: true
   /** Its letter. */
   readonly short?: string
   /** What it does, for the help. */
@@ -13,7 +15,11 @@ export interface Option {
 
 /** The values of the options that were given. */
 export type Values<Options extends Record<string, Option>> = {
-  [Name in keyof Options]?: Options[Name] extends { value: string } ? string : true
+  [Name in keyof Options]?: Options[Name] extends { value: string; optional: true }
+    ? string | true
+    : Options[Name] extends { value: string }
+      ? string
+      : true
 }
 
 /** What a command was given. */
@@ -35,12 +41,15 @@ export function parseArguments<const Options extends Record<string, Option>>(
   options: Options,
   args: readonly string[],
 ): Arguments<Options> {
-  const { tokens, positionals } = parseArgs({
+  const { tokens } = parseArgs({
     args: [...args],
     options: Object.fromEntries(
-      Object.entries<Option>(options).map(([name, { value, short }]) => [
+      Object.entries<Option>(options).map(([name, { value, optional, short }]) => [
         name,
-        { type: value === undefined ? 'boolean' : 'string', ...(short === undefined ? {} : { short }) },
+        {
+          type: value === undefined || optional ? 'boolean' : 'string',
+          ...(short === undefined ? {} : { short }),
+        },
       ]),
     ),
     strict: false,
@@ -48,11 +57,23 @@ export function parseArguments<const Options extends Record<string, Option>>(
     allowPositionals: true,
   })
   const values: Record<string, string | true> = {}
+  const positionals: string[] = []
+  // A word that follows an option whose value may be left out is that value.
+  let open: { name: string; index: number } | undefined
   for (const token of tokens) {
+    if (token.kind === 'positional') {
+      if (open !== undefined && token.index === open.index + 1) values[open.name] = token.value
+      else positionals.push(token.value)
+    }
+    open = undefined
     if (token.kind !== 'option') continue
-    const { name, rawName, value, inlineValue } = token
-    if (!Object.hasOwn(options, name)) throw invalidOption('an option', command, rawName)
-    values[name] = check(rawName, options[name]?.value, value, inlineValue === true)
+    const { name, rawName, value, inlineValue, index } = token
+    const option = Object.hasOwn(options, name) ? options[name] : undefined
+    if (option === undefined) throw invalidOption('an option', command, rawName)
+    if (option.optional && value === undefined) {
+      values[name] = true
+      open = { name, index }
+    } else values[name] = check(rawName, option.value, value, inlineValue === true)
   }
   return { values: values as Values<Options>, positionals }
 }

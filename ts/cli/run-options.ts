@@ -29,7 +29,12 @@ export const RUN_OPTIONS = {
     value: 'file',
     help: 'append every event to the file, one JSON document a line;\n- is standard output, and wants --no-console',
   },
-  'no-console': { help: "leave out the guest's console, in both directions" },
+  'no-console': { help: "leave out the guest's console on standard streams, in both directions" },
+  ui: {
+    value: 'port',
+    optional: true,
+    help: 'show the guest in a browser, at an address on 127.0.0.1 that is printed;\na free port unless one is given',
+  },
   quiet: { short: 'q', help: 'say nothing on standard error but errors' },
   json: { help: 'say how it ended by one JSON document, the last line on standard error' },
   ...HELP,
@@ -41,6 +46,8 @@ export interface RunOptions {
   /** Where events go. */
   readonly events: string | null
   readonly console: boolean
+  /** The port of the live view, 0 for a free one; `null` where there is to be none. */
+  readonly ui: number | null
   readonly quiet: boolean
   readonly json: boolean
 }
@@ -49,7 +56,7 @@ type RunValues = Arguments<typeof RUN_OPTIONS>['values']
 
 /** Makes options of what was given. What the VM itself checks is left to it. */
 export function toRunOptions(values: RunValues): RunOptions {
-  const { name, hugetlb, policy, threshold, events } = values
+  const { name, hugetlb, policy, threshold, events, ui } = values
   const onReset = values['on-reset']
   const console = values['no-console'] === undefined
   if (events === '-' && console) throw missing('--no-console', '--events -')
@@ -68,6 +75,7 @@ export function toRunOptions(values: RunValues): RunOptions {
     },
     events: events ?? null,
     console,
+    ui: ui === undefined ? null : ui === true ? 0 : parseNumber(ui, 1, 65_535, '--ui'),
     quiet: values.quiet !== undefined,
     json: values.json !== undefined,
   }

@@ -5,6 +5,7 @@ import { complain } from './complaint.ts'
 import { ESCAPE_HELP } from './escape.ts'
 import { EventLog } from './event-log.ts'
 import { GUEST_EXIT_CODE } from './exit-code.ts'
+import { LiveView } from './live-view/live-view.ts'
 import { parseArguments, refusePositionals } from './options.ts'
 import { RUN_OPTIONS, type RunOptions, toRunOptions } from './run-options.ts'
 import { Session } from './session.ts'
@@ -46,6 +47,10 @@ SIGINT, SIGTERM, SIGHUP and SIGQUIT stop the guest in good order; a second one e
       'a guest that waits where memory is lost, and ends with the 16th page',
     ],
     ['seawall run --flat guest.bin --memory 4M --json 2>end.json', 'a flat binary, and how it ended'],
+    [
+      'seawall run --kernel Image --initrd initrd.img --ui',
+      'Linux, and a page that shows what happens to its memory',
+    ],
   ],
 
   async run(args, surroundings) {
@@ -80,5 +85,14 @@ async function runGuest(options: RunOptions, { backend }: Surroundings): Promise
     log?.close()
     throw error
   }
-  return await new Session(vm, options).run(log)
+  let view: LiveView | null
+  try {
+    view =
+      options.ui === null ? null : await LiveView.open(vm, { memory: options.vm.memory, port: options.ui })
+  } catch (error) {
+    await vm.close()
+    log?.close()
+    throw error
+  }
+  return await new Session(vm, options).run(log, view)
 }

@@ -5,6 +5,7 @@ import { ESCAPE_HELP, type EscapeCommand } from './escape.ts'
 import type { EventLog } from './event-log.ts'
 import { GUEST_EXIT_CODE, signalExitCode } from './exit-code.ts'
 import { connectInput, connectKeyboard, connectOutput, discardOutput } from './guest-console.ts'
+import type { LiveView } from './live-view/live-view.ts'
 import { Messages } from './messages.ts'
 import type { RunOptions } from './run-options.ts'
 import { SignalTrap } from './signal-trap.ts'
@@ -27,13 +28,14 @@ export class Session {
   }
 
   /** Runs the guest to its end and closes the VM. Answers the exit code. */
-  async run(log: EventLog | null): Promise<number> {
+  async run(log: EventLog | null, view: LiveView | null): Promise<number> {
     const vm = this.#vm
     const trap = new SignalTrap(
       () => this.#stop(),
       () => this.#terminal?.[Symbol.dispose](),
     )
-    const told = [this.#connectOutput(), this.#follow(log)]
+    const told = [this.#connectOutput(), this.#follow(log), view?.ended]
+    if (view !== null) this.#messages.insist(`the live view is at ${view.url}`)
     this.#listen()
     this.#terminal?.enter()
     const disconnect = this.#connectInput()

@@ -1,0 +1,71 @@
+import { once } from 'node:events'
+import { createServer } from 'node:http'
+import { type AddressInfo, connect } from 'node:net'
+import test from 'ava'
+import type { SimulatedStep } from 'seawall'
+import { type Child, ScriptedGuest } from './cli/child.ts'
+import { readLog } from './cli/log.ts'
+import { PageConnection } from './live-view/page-connection.ts'
+
+const ready: SimulatedStep = { step: 'print', text: 'ready\n' }
+const lost: SimulatedStep = { step: 'sea', esr: 0x9200_0010n, gpa: 0x8001_0000n, far: 0x4000_0010n }
+const ADDRESS = /^seawall: the live view is at (http:\/\/127\.0\.0\.1:(\d+)\/[0-9a-f]{32}\/)$/m
+
+/** Waits until the tool says where its view is. */
+async function viewOf(child: Child): Promise<{ url: string; port: number }> {
+  await child.says(ADDRESS)
+  const [, url = '', port] = ADDRESS.exec(child.stderr) ?? []
+  return { url, port: Number(port) }
+}
+
+for (const args of [[], ['--quiet'], ['--no-console']]) {
+  test.serial(
+    `seawall run ${['--ui', ...args].join(' ')} says where the view is, which shows the guest until it ends`,
+    async (t) => {
+      const guest = new ScriptedGuest(t, ready, lost, { step: 'spin' })
+      const child = guest.start('--ui', ...args, '--events', guest.file('events.ndjson'))
+      const ended = child.ends()
+      const { url, port } = await viewOf(child)
+      const page = (await PageConnection.open(url)).read()
+      await page.until(() => page.of('event').length >= 2 && page.printed === 'ready\n')
+      child.process.kill('SIGTERM')
+      await page.ended
+      t.like(await ended, { code: 143, stdout: args.includes('--no-console') ? '' : 'ready\n' })
+      t.deepEqual(
+        page.of('event').map(({ event }) => event.type),
+        readLog(guest.file('events.ndjson')).map(({ type }) => type),
+      )
+      t.is(page.of('event').at(-1)?.words, 'the VM was stopped and is closed')
+      t.is(page.told.at(-1)?.name, 'bye')
+      const [error] = await once(connect(port, '127.0.0.1'), 'error')
+      t.is(error.code, 'ECONNREFUSED')
+    },
+  )
+}
+
+test.serial('seawall run --ui with nobody who looks ends as without it', async (t) => {
+  const guest = new ScriptedGuest(t, ready, lost, { step: 'shutdown' })
+  const { code, stdout, stderr } = await guest.run('--ui', '--json')
+  t.deepEqual([code, stdout], [0, 'ready\n'])
+  t.regex(stderr, ADDRESS)
+  t.is(JSON.parse(stderr.trimEnd().split('\n').at(-1) ?? '').exit.reason, 'shutdown')
+})
+
+test.serial(
+  'seawall run --ui with a port is there, and a port that is taken is an error before the guest runs',
+  async (t) => {
+    const server = createServer().listen(0, '127.0.0.1')
+    await once(server, 'listening')
+    const { port } = server.address() as AddressInfo
+    const guest = new ScriptedGuest(t, ready, { step: 'spin' })
+    const message = `Expected a port that is free (EADDRINUSE) for --ui but received "${port}"`
+    const refused = await guest.run('--ui', String(port))
+    t.like(refused, { code: 2, stdout: '', stderr: `seawall: ${message}\nTry 'seawall run --help'.\n` })
+    server.close()
+    await once(server, 'close')
+    const child = guest.start(`--ui=${port}`)
+    t.is((await viewOf(child)).port, port)
+    child.process.kill('SIGTERM')
+    t.is((await child.ends()).code, 143)
+  },
+)

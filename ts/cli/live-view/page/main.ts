@@ -1,0 +1,104 @@
+import type { Json, Messages } from '../wire.js'
+import { ConsoleView } from './console-view.js'
+import { showCounters, showState } from './counters.js'
+import { element, find } from './elements.js'
+import { FailureList } from './failure-list.js'
+import { PageMap } from './page-map.js'
+import { type Connection, listen } from './stream.js'
+import { Timeline } from './timeline.js'
+
+const screen = new ConsoleView()
+const failures = new FailureList()
+const map = new PageMap()
+const timeline = new Timeline()
+
+const CONNECTIONS: Readonly<Record<Connection, string>> = {
+  connecting: 'connecting',
+  live: 'live',
+  lost: 'connection lost, trying again',
+  ended: 'ended',
+}
+
+listen(
+  {
+    hello: ({ vm, vcpus, ram, resumed }) => {
+      if (resumed) return
+      find('vm-name').textContent = vm.name ?? 'unnamed guest'
+      find('vm-id').textContent = vm.id
+      find('vm-vcpus').textContent = `${vcpus} ${vcpus === 1 ? 'vCPU' : 'vCPUs'}`
+      document.title = `${vm.name ?? vm.id} · Seawall`
+      screen.clear()
+      failures.clear()
+      timeline.clear()
+      map.begin(ram)
+      find('ending').hidden = true
+      find('simulated').hidden = true
+    },
+    event: show,
+    console: ({ text }) => screen.write(text),
+    lost: ({ events, characters }) => {
+      if (characters > 0) screen.lose(characters)
+      if (events > 0)
+        timeline.add(
+          null,
+          `${events.toLocaleString('en')} events came too early for this page and are lost to it`,
+          'loss',
+        )
+    },
+    pages: ({ pages }) => map.replace(pages),
+    now: ({ state, stats }) => {
+      showState(state)
+      showCounters(stats)
+    },
+    bye: () => screen.end(),
+  },
+  (connection) => {
+    const badge = find('connection')
+    badge.className = `connection ${connection}`
+    if (badge.textContent !== CONNECTIONS[connection]) badge.textContent = CONNECTIONS[connection]
+  },
+)
+
+function show(message: Json<Messages['event']>): void {
+  const { event, words } = message
+  switch (event.type) {
+    case 'memory-failure': {
+      const { page, time, source, backend } = event
+      failures.add(message, event)
+      if (page !== null) map.hit(page, { firstSeen: time, source })
+      find('simulated').hidden = backend !== 'simulated'
+      announce(words)
+      return
+    }
+    case 'page-state-changed':
+      map.set(event.page)
+      break
+    case 'state-changed':
+      showState(event.to)
+      break
+    case 'exit': {
+      const ending = find('ending')
+      ending.className = `ending ${event.exit.reason}`
+      ending.replaceChildren(
+        element('strong', '', words.charAt(0).toUpperCase() + words.slice(1)),
+        event.exit.vcpu === null ? '' : ` (vCPU ${event.exit.vcpu})`,
+      )
+      ending.hidden = false
+      announce(words)
+    }
+  }
+  timeline.add(event.time, words, event.type)
+}
+
+let announced: string | undefined
+
+/** Says something to who cannot see it. Only the newest, and not more than one a second: a storm would never end. */
+function announce(words: string): void {
+  const waits = announced !== undefined
+  announced = words
+  if (waits) return
+  setTimeout(() => {
+    find('announcer').textContent = announced ?? ''
+    announced = undefined
+  }, 1000)
+}
