@@ -1,6 +1,7 @@
-// `npm test`: cargo tests, the specs that run anywhere, and in the lab the KVM specs and the Rust tests that need KVM. Ends
-// with one line, the sum of all. SEAWALL_LAB=off leaves the lab out, and counts it as skipped. SEAWALL_SEED repeats random
-// cases, SEAWALL_CASES says how many there are.
+// `npm test`: cargo tests, the models of what threads share, the specs that run anywhere, and in the lab the KVM specs and
+// the Rust tests that need KVM. Ends with one line, the sum of all. SEAWALL_LAB=off leaves the lab out, and counts it as
+// skipped. SEAWALL_SEED repeats random cases, SEAWALL_CASES says how many there are; LOOM_MAX_PREEMPTIONS makes the models go
+// deeper than 3.
 import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import {
@@ -74,6 +75,22 @@ async function testCargo(tally: Tally, lab: Lab | undefined): Promise<void> {
     if (lab === undefined || !isSkippedHere(line)) tally.cargo(line)
   }
   tally.runner('cargo test', await step('cargo', args, { env, allowFailure: true, onLine }), failedBefore)
+}
+
+/**
+ * Tries every order of the steps of what threads share, with up to so many preemptions. In a folder of its own: another flag
+ * makes another build of everything.
+ */
+async function testModels(tally: Tally): Promise<void> {
+  const failedBefore = tally.failed
+  const args = ['test', '--package', 'seawall-vmm', '--lib', '--locked', 'models']
+  const env = {
+    RUSTFLAGS: `${process.env['RUSTFLAGS'] ?? ''} --cfg loom`.trim(),
+    CARGO_TARGET_DIR: join(projectRoot, 'target', 'loom'),
+    LOOM_MAX_PREEMPTIONS: process.env['LOOM_MAX_PREEMPTIONS'] ?? '3',
+  }
+  const onLine = (line: string) => tally.cargo(line)
+  tally.runner('the models', await step('cargo', args, { env, allowFailure: true, onLine }), failedBefore)
 }
 
 /** Whether a line of `cargo test` is about a test that the lab runs. */
@@ -159,6 +176,7 @@ await main(async () => {
     })
   }
   await part(tally, 'cargo test', () => testCargo(tally, lab))
+  await part(tally, 'the models', () => testModels(tally))
   await part(tally, 'the specs', () => testHere(tally, lab))
   if (lab !== undefined) await testInLab(lab, tally)
 

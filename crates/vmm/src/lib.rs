@@ -24,6 +24,7 @@ mod options;
 pub mod sea;
 mod simulated;
 mod statistics;
+mod sync;
 mod vcpu;
 mod vm;
 

@@ -2,17 +2,18 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
 use std::time::SystemTime;
 
 use seawall_kvm::monotonic;
 
 use crate::event::console::ConsoleQueue;
 use crate::event::{Event, EventKind};
+use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::{Mutex, MutexGuard};
 
 /// How many events wait at most. A reader that is slower loses the oldest, and is told which.
-const EVENT_CAPACITY: usize = 4096;
+const EVENT_CAPACITY: usize = if cfg!(loom) { 2 } else { 4096 };
 
 /// Called when there is something to read and the last batch was taken. Must not block: a vCPU calls it.
 pub type Wake = Box<dyn Fn() + Send + Sync>;
@@ -147,7 +148,7 @@ impl Outbox {
     /// Takes up to `max` bytes of console output. From the first time on somebody reads the console, and the guest has to
     /// wait where too much of it waits; a reader that finds nothing is woken when there is something.
     pub(crate) fn take_console(&self, max: usize) -> Vec<u8> {
-        self.woken.store(false, Ordering::SeqCst);
+        self.listen();
         self.console().take(max)
     }
 
@@ -163,6 +164,12 @@ impl Outbox {
         }
     }
 
+    /// From here on what comes wakes the reader again.
+    fn listen(&self) {
+        // A store would do; the model takes only one after the other what reads and writes at once.
+        self.woken.swap(false, Ordering::SeqCst);
+    }
+
     /// Takes all events. What comes after the beginning of this call wakes the reader again.
     pub(crate) fn take_events(&self) -> Vec<Event> {
         self.take_events_up_to(usize::MAX)
@@ -171,7 +178,7 @@ impl Outbox {
     /// Takes the oldest `max` events, and says which were lost before them. What comes after the beginning of this call wakes
     /// the reader again; what is left does not.
     pub(crate) fn take_events_up_to(&self, max: usize) -> Vec<Event> {
-        self.woken.store(false, Ordering::SeqCst);
+        self.listen();
         let mut queue = self.lock();
         let lost = queue.lost.take();
         let taken = queue.events.len().min(max);
@@ -208,7 +215,10 @@ impl fmt::Debug for Outbox {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, loom))]
+mod models;
+
+#[cfg(all(test, not(loom)))]
 mod tests {
     use std::sync::Arc;
     use std::sync::atomic::AtomicU64;

@@ -1,8 +1,7 @@
 //! How other threads speak to a vCPU's thread.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
 use seawall_kvm::RegId;
@@ -11,6 +10,8 @@ use crate::boot::BootRegisters;
 use crate::error::VmError;
 use crate::event::Injection;
 use crate::sea::AbortRequest;
+use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::{Condvar, Mutex, MutexGuard};
 use crate::vcpu::question::Answer;
 use crate::vcpu::run_loop::Decisions;
 use crate::vm::Reply;
@@ -245,7 +246,10 @@ impl VcpuCommand {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, loom))]
+mod models;
+
+#[cfg(all(test, not(loom)))]
 mod tests {
     use std::sync::{Arc, mpsc};
 
