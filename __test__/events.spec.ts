@@ -235,6 +235,6 @@ test('a storm of questions leaves the event loop its turns', async (t) => {
   await vm.start()
   while (vm.stats().failures < questions) await new Promise(setImmediate)
   clearInterval(turns)
-  t.deepEqual(vm.stats().decisions, { asked: BigInt(questions), late: 0n, fallback: 0n })
+  t.like(vm.stats().decisions, { asked: BigInt(questions), late: 0n, fallback: 0n })
   t.true(Math.max(...perTurn) < 500, String(perTurn))
 })

@@ -18,6 +18,7 @@ npm run bench -- [options] [part …]
   --json       one JSON document as well, on the last line of stdout
   --record     keep what was measured in bench/recording.json, and write docs/performance.md
   --scale <n>  a tenth of the rounds with 0.1: to see that it works, not to measure; default 1
+  --no-build   measure the addon that is there, which may be one without optimisation
   --help       this text
 
 Parts, all by default
@@ -56,6 +57,7 @@ async function main(): Promise<number> {
     allowPositionals: true,
     options: {
       help: { type: 'boolean', default: false },
+      'no-build': { type: 'boolean', default: false },
       json: { type: 'boolean', default: false },
       record: { type: 'boolean', default: false },
       scale: { type: 'string', default: '1' },
@@ -71,7 +73,7 @@ async function main(): Promise<number> {
   const unknown = positionals.find((name) => !names.includes(name))
   if (unknown !== undefined)
     throw new Error(`Expected ${names.join(', ')} for a part but received ${unknown}`)
-  await buildAddon('release')
+  if (!values['no-build']) await buildAddon('release')
   const results: PartResult[] = []
   for (const name of positionals.length > 0 ? positionals : names) {
     process.stderr.write(`\n${name}\n`)

@@ -16,6 +16,8 @@ interface Cost {
   readonly script: number
   /** Nanoseconds of the whole process, per event. */
   readonly process: number
+  /** Events per second, as they came. */
+  readonly rate: number
 }
 
 /** The same events from more and more VMs. */
@@ -40,8 +42,10 @@ export const scale: BenchPart = {
 
 const NAMES = { process: 'the whole process', script: 'the JavaScript thread' } as const
 
-function rows(kind: keyof Cost, costs: ReadonlyMap<number, readonly Cost[]>): Measurement[] {
-  const middle = (vms: number) => median((costs.get(vms) ?? []).map((cost) => cost[kind])) / 1000
+function rows(kind: keyof typeof NAMES, costs: ReadonlyMap<number, readonly Cost[]>): Measurement[] {
+  const of = (vms: number, what: keyof Cost) => median((costs.get(vms) ?? []).map((cost) => cost[what]))
+  const middle = (vms: number) => of(vms, kind) / 1000
+  const rate = (vms: number) => Math.round(of(vms, 'rate'))
   const reference = { name: '1 VM', value: middle(1) }
   return [...costs.keys()]
     .filter((vms) => vms > 1)
@@ -53,6 +57,7 @@ function rows(kind: keyof Cost, costs: ReadonlyMap<number, readonly Cost[]>): Me
         unit: 'µs/event',
         reference,
         ...target,
+        note: `${rate(vms)} events a second came, and ${rate(1)} of one VM.`,
       })
     })
 }
@@ -97,9 +102,8 @@ async function cost(vms: number, seconds: number): Promise<Cost> {
   const count = told - before.told
   const taken = scriptTime() - before.script
   await Promise.all(machines.map((vm) => vm.close()))
-  const expected = seconds * EVENTS_PER_SECOND
-  if (count < expected * 0.5) throw new Error(`Expected about ${expected} events but received ${count}`)
-  return { script: taken / count, process: ((user + system) * 1000) / count }
+  if (count === 0) throw new Error('Expected events but received none')
+  return { script: taken / count, process: ((user + system) * 1000) / count, rate: count / seconds }
 }
 
 /** How long the JavaScript thread ran on a processor, in nanoseconds. */

@@ -1,6 +1,7 @@
 import { types } from 'node:util'
 import { checkInteger, checkOneOf, checkRecord } from './checks.ts'
 import { invalidOption } from './errors.ts'
+import { NO_ANSWER } from './listener.ts'
 import type { NativeDecision, NativeVm } from './native.ts'
 
 /** What to do with a memory error whose abort waits. */
@@ -70,23 +71,66 @@ export function toNativeDecision(failure: number, value: unknown, what: string):
   }
 }
 
-/** Answers the addon's questions with what `decide` returns; never throws, and never answers twice. */
-export async function answer(
-  native: Pick<NativeVm, 'respond' | 'respondFailure'>,
+/** What `decide` has decided, or why it has not, is handed in here. */
+export type Responds = Pick<NativeVm, 'respond' | 'respondFailure'>
+
+/** The numbers of the actions; `crates/napi/src/decision.rs` has the same. */
+const NUMBERS = { inject: 0, 'inject-serror': 1, pause: 2, stop: 3, defer: 4, resume: 5 } as const
+const KINDS = { data: 1, instruction: 2 } as const
+const MANY_ACTIONS = 8
+
+function toNumber(decision: NativeDecision): number {
+  const number = NUMBERS[decision.action]
+  if (decision.action === 'inject')
+    return number + MANY_ACTIONS * (decision.abort === null ? 0 : KINDS[decision.abort])
+  if (decision.action === 'inject-serror')
+    return number + MANY_ACTIONS * (decision.iss === null ? 0 : decision.iss + 1)
+  return number
+}
+
+/**
+ * Asks `decide`. Returns its decision as the addon takes it; {@link NO_ANSWER} where it has none, of which the addon was told; or
+ * a promise where it has one: the decision is handed in when it is there. Never throws, and never answers twice.
+ */
+export function ask(
+  native: Responds,
   failure: number,
   decide: () => Decision | Promise<Decision>,
-): Promise<void> {
-  let decision: unknown
-  let reason: 'threw' | 'rejected' | 'invalid' = 'threw'
+): number | Promise<void> {
+  let returned: unknown
   try {
-    const returned = decide()
-    reason = 'rejected'
-    decision = await returned
-    reason = 'invalid'
-    native.respond(toNativeDecision(failure, decision, `the decision about failure ${failure}`))
+    returned = decide()
   } catch (error) {
-    native.respondFailure(failure, reason, words(error))
+    native.respondFailure(failure, 'threw', words(error))
+    return NO_ANSWER
   }
+  return isThenable(returned) ? respondLater(native, failure, returned) : check(native, failure, returned)
+}
+
+async function respondLater(native: Responds, failure: number, promise: unknown): Promise<void> {
+  let returned: unknown
+  try {
+    returned = await promise
+  } catch (error) {
+    native.respondFailure(failure, 'rejected', words(error))
+    return
+  }
+  const decision = check(native, failure, returned)
+  if (decision !== NO_ANSWER) native.respond(failure, decision)
+}
+
+function check(native: Responds, failure: number, returned: unknown): number {
+  try {
+    return toNumber(toNativeDecision(failure, returned, `the decision about failure ${failure}`))
+  } catch (error) {
+    native.respondFailure(failure, 'invalid', words(error))
+    return NO_ANSWER
+  }
+}
+
+/** Whether `await` may have to wait for it, or to read what throws. */
+function isThenable(value: unknown): boolean {
+  return (typeof value === 'object' && value !== null && 'then' in value) || typeof value === 'function'
 }
 
 /** What was thrown, in words. It may be anything, also something that throws when it is looked at. */

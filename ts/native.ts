@@ -1,6 +1,6 @@
 import { createRequire } from 'node:module'
 import { SeawallError, type SeawallErrorCode } from './errors.ts'
-import type { Injection, MemoryFailureEvent, PoisonedPage, VmEvent, VmExit, VmState } from './events.ts'
+import type { Injection, PoisonedPage, VmEvent, VmExit, VmState } from './events.ts'
 import type { HostSupport } from './host.ts'
 import type { VmStats } from './stats.ts'
 import type { Syndrome } from './syndrome.ts'
@@ -23,17 +23,23 @@ export interface NativeInjection extends Omit<Injection, 'errno'> {
   errno: string | null
 }
 
-/** A memory failure, as the addon says it. */
-export type NativeMemoryFailure = Omit<MemoryFailureEvent, 'vm' | 'injection'> & {
-  injection: NativeInjection | null
-}
-
-/** An event, as the addon says it: without what is the same for all events of a VM. */
+/** An event, as the addon says it; a memory failure is a record. */
 export type NativeEvent =
-  | NativeMemoryFailure
   | (Omit<Extract<VmEvent, { type: 'exit' }>, 'exit'> & { exit: NativeExit })
   | (Omit<Extract<VmEvent, { type: 'decision-fallback' }>, 'error'> & { error: string | null })
   | Exclude<VmEvent, { type: 'memory-failure' | 'exit' | 'decision-fallback' }>
+
+/** Events in order: the memory failures as records, each with the number of others before it. */
+export interface NativeBatch {
+  failures: number
+  others: NativeEvent[]
+  texts: string[]
+}
+
+/** Who hears of all VMs of an environment. */
+export interface NativeListener {
+  takeReady(): number[]
+}
 
 /** A step of a simulated vCPU, with its defaults completed. */
 export type NativeStep =
@@ -122,14 +128,14 @@ export interface NativeVm {
   injectSerror(vcpu: number, iss: number | null): Promise<NativeInjection | NativeError>
   reportPoison(gpa: bigint, length: bigint): Promise<null | NativeError>
   replacePage(gpa: bigint): Promise<null | NativeError>
-  pendingFailures(): NativeMemoryFailure[]
-  respond(decision: NativeDecision): 'accepted' | 'late' | 'unknown'
+  pendingFailures(): Buffer
+  respond(failure: number, decision: number): 'accepted' | 'late' | 'unknown'
   respondFailure(
     failure: number,
     reason: 'threw' | 'rejected' | 'invalid',
     error: string,
   ): 'accepted' | 'late' | 'unknown'
-  takeEvents(max: number): NativeEvent[]
+  takeEvents(max: number, records: Buffer): number | NativeBatch
   takeConsole(max: number): Buffer
   releaseConsole(): void
   readMemory(gpa: bigint, length: number): Buffer | NativeError
@@ -147,10 +153,13 @@ export interface NativeBinding {
   formatEsr(esr: bigint): string
   createVm(
     options: NativeVmOptions,
-    wake: () => void,
-    ask: ((failure: NativeMemoryFailure) => void) | null,
+    listener: NativeListener,
+    machine: number,
+    asks: boolean,
   ): Promise<NativeVm | NativeError>
   closeAll(): void
+  recordWords(): string[]
+  NativeListener: new (record: Buffer, wake: (machine: number) => number) => NativeListener
 }
 
 let binding: NativeBinding | undefined

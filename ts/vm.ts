@@ -2,34 +2,36 @@ import { EventEmitter } from 'node:events'
 import type { Duplex } from 'node:stream'
 import { checkBytes, checkInteger, checkRecord, checkSignal, checkU64 } from './checks.ts'
 import { Console } from './console.ts'
-import { answer, type Decision, toNativeDecisions } from './decision.ts'
+import { ask, type Decision, toNativeDecisions } from './decision.ts'
+import { DecisionContext } from './decision-context.ts'
 import { EventStream } from './event-stream.ts'
 import type { MemoryFailure, PoisonedPage, VmEvent, VmEvents, VmExit, VmState } from './events.ts'
+import { readFailure, readFailureEvent } from './failure-record.ts'
+import { EVENTS_PER_TURN, Listener, NO_ANSWER } from './listener.ts'
 import {
   loadNative,
+  type NativeBatch,
   type NativeError,
   type NativeEvent,
   type NativeExit,
-  type NativeMemoryFailure,
   type NativeVm,
   type NativeVmOptions,
   toError,
   unwrap,
 } from './native.ts'
 import { type Decide, toDecide, toNativeOptions, type VmOptions } from './options.ts'
-import { Questions } from './questions.ts'
+import { RecordReader } from './record.ts'
 import { redact } from './redaction.ts'
 import { toStats, type VmStats } from './stats.ts'
-import { toInjection, Vcpu } from './vcpu.ts'
+import { Vcpu } from './vcpu.ts'
 
 /** Longer than any timer runs: what keeps the process alive is that the timer exists. */
 const KEEP_ALIVE_MS = 2 ** 30
-/** How long after its deadline a handler is told that nobody waits for it any more, where the event that says so was lost. */
-const LOST_EVENT_MS = 1000
-/** How many events are told in one turn of the event loop: a storm of them must leave time for everything else. */
-const EVENTS_PER_TURN = 64
 /** So many times in a row, where that many were there each time, tell all that the VM keeps. */
 const TURNS_FOR_ALL = 4096 / EVENTS_PER_TURN
+/** Where the addon writes events. One for all VMs: each batch is read before the next is taken. */
+let events: RecordReader | undefined
+const NONE: never[] = []
 
 /** Guest RAM. */
 export interface VmMemory {
@@ -61,6 +63,9 @@ export interface VmMemory {
  * ```
  */
 export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
+  static #listener: Listener<Vm> | undefined
+  /** How many VMs there were so far: the number that the listener knows one by. */
+  static #machines = 0
   /** A name for machines, in every event. */
   readonly id: string
   /** A name for people. */
@@ -73,12 +78,11 @@ export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
   readonly #console: Console
   readonly #redacted: boolean
   readonly #streams = new Set<EventStream>()
+  readonly #decide: Decide | undefined
+  readonly #decisionTimeoutMs: number
   /** What `decide` was asked and has not answered, by the failure's number. */
-  readonly #asked = new Map<number, AbortController>()
+  readonly #asked = new Map<number, DecisionContext>()
   #keepAlive: NodeJS.Timeout | undefined
-  /** Events are told in a turn to come. */
-  #drains = false
-  readonly #questions = new Questions()
   #referenced = true
   #closing: Promise<{ unretiredHostPages: number }> | undefined
 
@@ -91,25 +95,25 @@ export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
   static async create(options: VmOptions): Promise<Vm> {
     const native = toNativeOptions(options)
     const decide = toDecide(options)
-    // Weak: a VM that nobody holds any more, and that does not run, is closed by the garbage collector.
-    let reference: WeakRef<Vm> | undefined
-    const wake = () => {
-      const vm = reference?.deref()
-      if (vm !== undefined) vm.#drainSoon()
-    }
-    const ask = (failure: NativeMemoryFailure) => {
-      const vm = reference?.deref()
-      if (vm !== undefined && decide !== undefined)
-        vm.#questions.ask(() => vm.#decide(failure, decide, native.decisionTimeoutMs))
-    }
-    const created = unwrap(await loadNative().createVm(native, wake, decide === undefined ? null : ask))
-    const vm = new Vm(created, native)
-    reference = new WeakRef(vm)
+    Vm.#listener ??= new Listener<Vm>({
+      drain: (vm, most) => vm.#drain(most),
+      read: (vm, record) => readFailure(record, vm),
+      answer: (vm, failure) => vm.#answer(failure),
+      respond: (vm, failure, decision) => void vm.#native.respond(failure, decision),
+    })
+    const machine = Vm.#machines
+    Vm.#machines += 1
+    const asks = decide !== undefined
+    const created = await loadNative().createVm(native, Vm.#listener.native, machine, asks)
+    const vm = new Vm(unwrap(created), native, decide)
+    Vm.#listener.add(machine, vm)
     return vm
   }
 
-  private constructor(native: NativeVm, options: NativeVmOptions) {
+  private constructor(native: NativeVm, options: NativeVmOptions, decide: Decide | undefined) {
     super()
+    this.#decide = decide
+    this.#decisionTimeoutMs = options.decisionTimeoutMs
     this.id = options.id
     this.name = options.name
     this.#redacted = options.redact
@@ -166,7 +170,10 @@ export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
 
   /** The failures whose abort waits, while the VM is paused or stopped. */
   pendingFailures(): MemoryFailure[] {
-    return this.#native.pendingFailures().map((failure) => this.#told(this.#toFailure(failure)))
+    const records = RecordReader.of(this.#native.pendingFailures())
+    const failures: MemoryFailure[] = []
+    while (!records.ended) failures.push(this.#told(readFailure(records, this)))
+    return failures
   }
 
   /** What the VM has counted so far. Once it is closed, the last values stay. */
@@ -272,38 +279,49 @@ export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
   async #run<T>(operation: Promise<T | NativeError>): Promise<T> {
     const result = await operation
     // What happened before the operation ended is told before its promise is.
-    for (let turn = 0; this.#drain() && turn < TURNS_FOR_ALL; turn += 1) await new Promise(setImmediate)
+    for (let turn = 0; this.#drain(EVENTS_PER_TURN) >= EVENTS_PER_TURN && turn < TURNS_FOR_ALL; turn += 1)
+      await new Promise(setImmediate)
     return unwrap(result)
   }
 
-  /**
-   * Tells what there is, in turns of the event loop: while vCPUs push events, Node calls whoever was woken again and again
-   * without a look at anything else.
-   */
-  #drainSoon(): void {
-    if (this.#drains) return
-    this.#drains = true
-    setImmediate(() => {
-      this.#drains = false
-      if (this.#drain()) this.#drainSoon()
-    })
-  }
-
-  /** Tells a turn's events, and says whether there may be more. */
-  #drain(): boolean {
-    const events = this.#native.takeEvents(EVENTS_PER_TURN)
-    for (const native of events) {
-      const event = this.#toEvent(native)
-      if (event.type === 'state-changed') this.#holdProcess(event.to === 'running')
-      // The event that it runs, or does no more, may be among them.
-      if (event.type === 'events-lost') this.#holdProcess(this.state === 'running')
-      if (event.type === 'decision-fallback') this.#asked.get(event.failure)?.abort()
-      for (const stream of this.#streams) stream.push(event)
-      this.#tell(() => (this as EventEmitter).emit(event.type, event))
+  /** Tells up to `most` events, and says how many there were: where that is `most`, there may be more. */
+  #drain(most: number): number {
+    events ??= RecordReader.ofRecords(EVENTS_PER_TURN)
+    const batch = this.#native.takeEvents(most, events.buffer)
+    const { failures, others, texts } = typeof batch === 'number' ? only(batch) : batch
+    events.rewind(texts)
+    let told = 0
+    for (let record = 0; record < failures; record += 1) {
+      for (const before = events.count(); told < before; told += 1) this.#emitOther(others[told])
+      this.#emit(this.#told(readFailureEvent(events, this)))
     }
+    for (; told < others.length; told += 1) this.#emitOther(others[told])
     this.#tell(() => this.#console.sendMore())
     this.#tell(() => this.#console.deliver())
-    return events.length >= EVENTS_PER_TURN
+    return failures + others.length
+  }
+
+  #emitOther(native: NativeEvent | undefined): void {
+    if (native === undefined) return
+    const event = toEvent(native)
+    if (event.type === 'state-changed') this.#holdProcess(event.to === 'running')
+    // The event that it runs, or does no more, may be among them.
+    if (event.type === 'events-lost') this.#holdProcess(this.state === 'running')
+    if (event.type === 'decision-fallback') this.#abandon(event.failure)
+    // So may the event that a vCPU waits for an answer no more.
+    if (event.type === 'events-lost')
+      for (const [failure, context] of this.#asked) if (context.isLate) this.#abandon(failure)
+    this.#emit(event)
+  }
+
+  #abandon(failure: number): void {
+    this.#asked.get(failure)?.abort()
+    this.#asked.delete(failure)
+  }
+
+  #emit(event: VmEvent): void {
+    for (const stream of this.#streams) stream.push(event)
+    this.#tell(() => (this as EventEmitter).emit(event.type, event))
   }
 
   #tell(listeners: () => void): void {
@@ -317,27 +335,24 @@ export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
     }
   }
 
-  #decide(native: NativeMemoryFailure, decide: Decide, timeoutMs: number): void {
-    const vcpu = this.vcpus[native.vcpu ?? -1]
-    if (vcpu === undefined) return
-    const controller = new AbortController()
-    this.#asked.set(native.seq, controller)
-    // The vCPU's own clock decides, and an event says that it waits no more. This one is for a reader that lost the event,
-    // and so late that the vCPU has gone on for certain.
-    const lost = setTimeout(() => controller.abort(), timeoutMs + LOST_EVENT_MS).unref()
-    controller.signal.addEventListener('abort', () => this.#asked.delete(native.seq))
-    const context = { vm: this, vcpu, signal: controller.signal }
-    const failure = this.#toFailure(native)
-    void answer(this.#native, failure.seq, () => decide(failure, context)).finally(() => {
-      clearTimeout(lost)
-      this.#asked.delete(native.seq)
+  #answer(failure: MemoryFailure): number {
+    const vcpu = this.vcpus[failure.vcpu ?? -1]
+    const decide = this.#decide
+    if (vcpu === undefined || decide === undefined) return NO_ANSWER
+    const context = new DecisionContext(this, vcpu, this.#decisionTimeoutMs)
+    const { seq } = failure
+    const answer = ask(this.#native, seq, () => decide(failure, context))
+    if (typeof answer === 'number') {
+      context.end()
+      return answer
+    }
+    context.pend()
+    this.#asked.set(seq, context)
+    void answer.finally(() => {
+      this.#asked.delete(seq)
+      context.end()
     })
-  }
-
-  #toFailure(failure: NativeMemoryFailure): MemoryFailure {
-    const { seq, backend, vcpu, source, severity, abort, signal, gva, gpa, consumer, page } = failure
-    const vm = { id: this.id, name: this.name }
-    return { seq, vm, backend, vcpu, source, severity, abort, signal, gva, gpa, consumer, page }
+    return NO_ANSWER
   }
 
   /** A failure as everybody but `decide` sees it. */
@@ -345,30 +360,30 @@ export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
     return this.#redacted ? redact(failure) : failure
   }
 
-  #toEvent(event: NativeEvent): VmEvent {
-    switch (event.type) {
-      case 'memory-failure': {
-        const injection = event.injection && toInjection(event.injection)
-        return this.#told({ ...event, vm: { id: this.id, name: this.name }, injection })
-      }
-      case 'exit':
-        return { ...event, exit: toExit(event.exit) }
-      case 'decision-fallback': {
-        const { error, ...fallback } = event
-        return error === null ? fallback : { ...fallback, error }
-      }
-      default:
-        return event
-    }
-  }
-
   #holdProcess(running: boolean): void {
     clearInterval(this.#keepAlive)
     this.#keepAlive = undefined
     if (!running) return
     // The closure holds the VM, so that one that runs is not garbage.
-    this.#keepAlive = setInterval(() => this.#drain(), KEEP_ALIVE_MS)
+    this.#keepAlive = setInterval(() => this.#drain(EVENTS_PER_TURN), KEEP_ALIVE_MS)
     if (!this.#referenced) this.#keepAlive.unref()
+  }
+}
+
+function only(failures: number): NativeBatch {
+  return { failures, others: NONE, texts: NONE }
+}
+
+function toEvent(event: NativeEvent): VmEvent {
+  switch (event.type) {
+    case 'exit':
+      return { ...event, exit: toExit(event.exit) }
+    case 'decision-fallback': {
+      const { error, ...fallback } = event
+      return error === null ? fallback : { ...fallback, error }
+    }
+    default:
+      return event
   }
 }
 

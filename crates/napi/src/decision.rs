@@ -129,3 +129,35 @@ impl NativeDecision {
         }
     }
 }
+
+/// The actions and the kinds of abort, by the numbers that decisions are written with; `ts/decision.ts` has the same.
+const ACTIONS: u64 = 8;
+
+/// A decision in one number: that of its action, and 8 times what it needs, which is 0 where it needs nothing, and one more than
+/// an ISS otherwise. Less than 0: there is none.
+pub(crate) fn returned(number: f64) -> Option<Decision> {
+    if !(0.0..=MOST).contains(&number) {
+        return None;
+    }
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "it is from 0 to 2^32 by now, and a fraction would be a defect"
+    )]
+    let number = number as u64;
+    let detail = u32::try_from(number / ACTIONS).ok()?;
+    match (number % ACTIONS, detail) {
+        (0, 0) => Some(Decision::Inject(None)),
+        (0, 1) => Some(Decision::Inject(Some(AbortKind::Data))),
+        (0, 2) => Some(Decision::Inject(Some(AbortKind::Instruction))),
+        (1, iss) => Some(Decision::InjectSError(iss.checked_sub(1))),
+        (2, 0) => Some(Decision::Pause),
+        (3, 0) => Some(Decision::Stop),
+        (4, 0) => Some(Decision::Defer),
+        (5, 0) => Some(Decision::Resume),
+        _ => None,
+    }
+}
+
+/// More than any decision: an ISS has 25 bits.
+const MOST: f64 = 4_294_967_296.0;

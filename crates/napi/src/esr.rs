@@ -4,6 +4,8 @@ use napi::bindgen_prelude::BigInt;
 use napi_derive::napi;
 use seawall_arm64::{AbortCause, AbortKind, Esr, SynchronousErrorType};
 
+use crate::record::{Records, Word};
+
 #[napi(object, object_from_js = false, use_nullable = true)]
 #[derive(Debug)]
 pub struct Syndrome {
@@ -48,35 +50,61 @@ pub struct Abort {
     pub external_type: bool,
 }
 
-pub(crate) fn abort(esr: Esr) -> Option<Abort> {
+const fn kind(kind: AbortKind) -> Word {
+    match kind {
+        AbortKind::Data => Word::Data,
+        AbortKind::Instruction => Word::Instruction,
+    }
+}
+
+const fn cause(cause: AbortCause) -> Word {
+    match cause {
+        AbortCause::External => Word::External,
+        AbortCause::ExternalTableWalk => Word::ExternalTableWalk,
+        AbortCause::ParityEcc => Word::ParityEcc,
+        AbortCause::ParityEccTableWalk => Word::ParityEccTableWalk,
+        AbortCause::Other => Word::Other,
+    }
+}
+
+const fn error_type(set: Option<SynchronousErrorType>) -> Word {
+    match set {
+        Some(SynchronousErrorType::Recoverable) => Word::Uer,
+        Some(SynchronousErrorType::Uncontainable) => Word::Uc,
+        Some(SynchronousErrorType::Restartable) => Word::Ueo,
+        Some(SynchronousErrorType::Reserved) => Word::Reserved,
+        None => Word::Unknown,
+    }
+}
+
+fn abort(esr: Esr) -> Option<Abort> {
     let syndrome = esr.decode();
     syndrome.abort().map(|abort| Abort {
-        kind: match abort.kind {
-            AbortKind::Data => "data",
-            AbortKind::Instruction => "instruction",
-        },
+        kind: kind(abort.kind).text(),
         esr: esr.bits(),
         exception_class: esr.exception_class().bits(),
         fault_status: abort.fault_status.bits(),
-        cause: match abort.cause() {
-            AbortCause::External => "external",
-            AbortCause::ExternalTableWalk => "external-table-walk",
-            AbortCause::ParityEcc => "parity-ecc",
-            AbortCause::ParityEccTableWalk => "parity-ecc-table-walk",
-            AbortCause::Other => "other",
-        },
+        cause: cause(abort.cause()).text(),
         walk_level: abort.walk_level().map(i32::from),
-        set: match abort.set {
-            Some(SynchronousErrorType::Recoverable) => "uer",
-            Some(SynchronousErrorType::Uncontainable) => "uc",
-            Some(SynchronousErrorType::Restartable) => "ueo",
-            Some(SynchronousErrorType::Reserved) => "reserved",
-            None => "unknown",
-        },
+        set: error_type(abort.set).text(),
         write: abort.write,
         cache_maintenance: abort.cache_maintenance,
         external_type: abort.external_type,
     })
+}
+
+/// An abort, for a record.
+pub(crate) fn write_abort(records: &mut Records, esr: Esr, abort: &seawall_arm64::Abort) {
+    records.word(kind(abort.kind));
+    records.u64(esr.bits());
+    records.u32(esr.exception_class().bits().into());
+    records.u32(abort.fault_status.bits().into());
+    records.word(cause(abort.cause()));
+    records.option(abort.walk_level(), |records, level| records.f64(level.into()));
+    records.word(error_type(abort.set));
+    records.option(abort.write, Records::flag);
+    records.flag(abort.cache_maintenance);
+    records.flag(abort.external_type);
 }
 
 /// The word of a bigint that the TypeScript side has checked to be one.

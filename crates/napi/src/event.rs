@@ -1,5 +1,8 @@
 //! Events, to JavaScript. Names and order of the fields are those of the public type `VmEvent`.
 
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use napi::bindgen_prelude::Either;
 use napi_derive::napi;
 use seawall_vmm::ghes::FailedReason;
 use seawall_vmm::sea::ThresholdAction;
@@ -9,13 +12,11 @@ use seawall_vmm::{
 };
 
 use crate::error::NativeError;
-use crate::esr::Abort;
-use crate::failure::{
-    Consumer, Deferral, Flags, Injection, LedgerTotals, Notified, Page, PoisonedPage, Quarantine, Signal,
-    count, memory_failure, notification_source, state, time,
-};
+use crate::failure::{PoisonedPage, count, notification_source, state, time, write_failure, write_outcome};
+use crate::record::Records;
 
-/// What happened, with everything that is the same for every event of a VM added by the TypeScript side.
+/// What happened, but for memory failures, which go as records; what is the same for every event of a VM is added by the
+/// TypeScript side.
 #[napi(
     discriminant = "type",
     discriminant_case = "kebab-case",
@@ -23,45 +24,7 @@ use crate::failure::{
     use_nullable = true
 )]
 #[derive(Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "a value lives from the ring to the JavaScript object, on one stack"
-)]
 pub enum NativeEvent {
-    MemoryFailure {
-        schema_version: u8,
-        seq: i64,
-        time: String,
-        monotonic_ns: u64,
-        #[napi(ts_type = "'kvm' | 'simulated'")]
-        backend: &'static str,
-        vcpu: Option<u32>,
-        #[napi(
-            ts_type = "'sea' | 'sigbus-ar' | 'sigbus-ao' | 'quarantined-page' | 'device-access' | 'reported'"
-        )]
-        source: &'static str,
-        #[napi(ts_type = "'recoverable' | 'fatal'")]
-        severity: &'static str,
-        abort: Option<Abort>,
-        signal: Option<Signal>,
-        gva: Option<u64>,
-        gpa: Option<u64>,
-        consumer: Option<Consumer>,
-        page: Option<Page>,
-        #[napi(ts_type = "'guest' | 'hypervisor'")]
-        recipient: &'static str,
-        #[napi(ts_type = "'ignore' | 'inject' | 'inject-serror' | 'defer' | 'pause' | 'stop' | 'resume'")]
-        action: &'static str,
-        flags: Flags,
-        #[napi(ts_type = "'policy' | 'decide' | 'fallback'")]
-        decided_by: &'static str,
-        reason: String,
-        quarantine: Option<Quarantine>,
-        notified: Option<Notified>,
-        deferral: Option<Deferral>,
-        injection: Option<Injection>,
-        ledger: LedgerTotals,
-    },
     StateChanged {
         schema_version: u8,
         seq: i64,
@@ -193,15 +156,16 @@ impl From<&VmExit> for NativeExit {
 }
 
 /// The version of the events' shapes.
-pub(crate) const SCHEMA_VERSION: u8 = 1;
+const SCHEMA_VERSION: u8 = 1;
 
-pub(crate) fn event(event: Event) -> NativeEvent {
+/// An event as its object; a memory failure has none.
+fn object(event: Event) -> Option<NativeEvent> {
     let schema_version = SCHEMA_VERSION;
     let seq = count(event.seq);
-    let monotonic_ns = u64::try_from(event.monotonic.as_nanos()).unwrap_or(u64::MAX);
+    let monotonic_ns = nanoseconds(event.monotonic);
     let time = time(event.time);
-    match event.kind {
-        EventKind::MemoryFailure(failure) => memory_failure(seq, time, monotonic_ns, &failure),
+    Some(match event.kind {
+        EventKind::MemoryFailure(_) => return None,
         EventKind::StateChanged { from, to } => NativeEvent::StateChanged {
             schema_version,
             seq,
@@ -248,7 +212,7 @@ pub(crate) fn event(event: Event) -> NativeEvent {
             time,
             monotonic_ns,
             page: PoisonedPage::from(&page),
-            from: state(from),
+            from: state(from).text(),
         },
         EventKind::PoisonThresholdReached {
             distinct_pages,
@@ -271,7 +235,7 @@ pub(crate) fn event(event: Event) -> NativeEvent {
                 seq,
                 time,
                 monotonic_ns,
-                source: notification_source(source),
+                source: notification_source(source).text(),
                 reason: match reason {
                     FailedReason::Unread => "unread",
                     FailedReason::Lost => "lost",
@@ -325,5 +289,55 @@ pub(crate) fn event(event: Event) -> NativeEvent {
             from_seq: count(from_seq),
             to_seq: count(to_seq),
         },
+    })
+}
+
+/// Events in order: the memory failures as records, the others as objects.
+#[napi(object, object_from_js = false)]
+#[derive(Debug)]
+pub struct NativeBatch {
+    /// How many records there are. Each begins with the number of other events before it.
+    pub failures: u32,
+    pub others: Vec<NativeEvent>,
+    /// What the records say in words of their own.
+    pub texts: Vec<String>,
+}
+
+/// Writes the memory failures among events into a buffer that has room for as many as there are events. Where that is all
+/// there is to say, it returns how many there were.
+pub(crate) fn batch(events: Vec<Event>, buffer: &mut [u8]) -> Either<u32, NativeBatch> {
+    let mut records = Records::with_capacity(events.len());
+    let mut others = Vec::new();
+    let mut failures = 0;
+    for event in events {
+        if let EventKind::MemoryFailure(failure) = &event.kind {
+            records.u64(others.len() as u64);
+            records.u64(milliseconds(event.time));
+            records.u64(nanoseconds(event.monotonic));
+            write_failure(&mut records, event.seq, failure);
+            write_outcome(&mut records, failure);
+            failures += 1;
+        } else {
+            others.extend(object(event));
+        }
     }
+    let texts = records.copy_to(buffer);
+    if others.is_empty() && texts.is_empty() {
+        return Either::A(failures);
+    }
+    Either::B(NativeBatch {
+        failures,
+        others,
+        texts,
+    })
+}
+
+fn nanoseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// Milliseconds since 1970, as JavaScript has it.
+fn milliseconds(time: SystemTime) -> u64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

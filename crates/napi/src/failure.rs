@@ -11,64 +11,8 @@ use seawall_vmm::{
     QuarantineMethod,
 };
 
-use crate::esr::abort;
-use crate::event::{NativeEvent, SCHEMA_VERSION};
-
-#[napi(object, object_from_js = false)]
-#[derive(Debug)]
-pub struct Consumer {
-    #[napi(ts_type = "'user' | 'kernel'")]
-    pub mode: &'static str,
-    #[napi(ts_type = "bigint")]
-    pub pc: u64,
-    #[napi(ts_type = "bigint")]
-    pub pstate: u64,
-}
-
-#[napi(object, object_from_js = false)]
-#[derive(Debug)]
-pub struct Page {
-    #[napi(ts_type = "bigint")]
-    pub gpa: u64,
-    pub size: i64,
-    pub first: bool,
-    pub hits: i64,
-    #[napi(ts_type = "'poisoned' | 'quarantined' | 'host-offlined' | 'replaced'")]
-    pub state: &'static str,
-}
-
-#[napi(object, object_from_js = false)]
-#[derive(Debug)]
-pub struct Signal {
-    #[napi(ts_type = "'BUS_MCEERR_AR' | 'BUS_MCEERR_AO' | 'BUS_OBJERR'")]
-    pub code: &'static str,
-    pub lsb: u8,
-}
-
-#[napi(object, object_from_js = false, use_nullable = true)]
-#[derive(Debug)]
-pub struct Notified {
-    #[napi(ts_type = "'sea' | 'gsiv' | 'agent'")]
-    pub source: &'static str,
-    pub acked: Option<bool>,
-}
-
-#[napi(object, object_from_js = false)]
-#[derive(Debug)]
-pub struct Deferral {
-    pub retries: u32,
-    pub ms: f64,
-    #[napi(ts_type = "'retired' | 'deadline'")]
-    pub outcome: &'static str,
-}
-
-#[napi(object, object_from_js = false)]
-#[derive(Debug)]
-pub struct Quarantine {
-    #[napi(ts_type = "'userfaultfd' | 'memslot-hole' | 'hwpoison'")]
-    pub method: &'static str,
-    pub granule: i64,
-}
+use crate::esr::write_abort;
+use crate::record::{Records, Word};
 
 /// A lost page, for `poisonedPages()` and `page-state-changed`.
 #[napi(object, object_from_js = false)]
@@ -87,13 +31,6 @@ pub struct PoisonedPage {
     pub source: &'static str,
 }
 
-#[napi(object, object_from_js = false)]
-#[derive(Debug)]
-pub struct Flags {
-    pub action_required: bool,
-    pub recursive: bool,
-}
-
 #[napi(object, object_from_js = false, use_nullable = true)]
 #[derive(Debug)]
 pub struct Injection {
@@ -106,29 +43,13 @@ pub struct Injection {
     pub errno: Option<String>,
 }
 
-#[napi(object, object_from_js = false)]
-#[derive(Debug)]
-pub struct LedgerTotals {
-    pub distinct_pages: i64,
-    pub total: i64,
-}
-
 impl From<&seawall_vmm::Injection> for Injection {
     fn from(injection: &seawall_vmm::Injection) -> Self {
         Self {
-            method: match injection.method {
-                InjectionMethod::VcpuEvents => "vcpu-events",
-                InjectionMethod::VcpuEventsAndRegisters => "vcpu-events+registers",
-                InjectionMethod::Registers => "registers",
-                InjectionMethod::SError => "serror",
-            },
+            method: injection_method(injection.method).text(),
             esr: injection.esr.map(seawall_arm64::Esr::bits),
-            result: if injection.error.is_none() { "ok" } else { "error" },
-            errno: injection
-                .error
-                .as_ref()
-                .and_then(|error| error.errno())
-                .map(|errno| errno.to_string()),
+            result: injection_result(injection).text(),
+            errno: errno(injection),
         }
     }
 }
@@ -138,40 +59,62 @@ impl From<&sea::PoisonedPage> for PoisonedPage {
         Self {
             gpa: page.gpa.bits(),
             size: count(page.size),
-            state: state(page.state),
+            state: state(page.state).text(),
             hits: count(page.hits),
             first_seen: time(page.first_seen),
-            source: source(page.source),
+            source: source(page.source).text(),
         }
     }
 }
 
-pub(crate) const fn notification_source(source: NotificationSource) -> &'static str {
-    match source {
-        NotificationSource::Sea => "sea",
-        NotificationSource::Gsiv => "gsiv",
-        NotificationSource::Agent => "agent",
+const fn injection_method(method: InjectionMethod) -> Word {
+    match method {
+        InjectionMethod::VcpuEvents => Word::VcpuEvents,
+        InjectionMethod::VcpuEventsAndRegisters => Word::VcpuEventsAndRegisters,
+        InjectionMethod::Registers => Word::Registers,
+        InjectionMethod::SError => Word::SError,
     }
 }
 
-pub(crate) const fn state(state: PageState) -> &'static str {
+const fn injection_result(injection: &seawall_vmm::Injection) -> Word {
+    match injection.error {
+        None => Word::Ok,
+        Some(_) => Word::Error,
+    }
+}
+
+/// What the kernel answered, where it refused an injection.
+fn errno(injection: &seawall_vmm::Injection) -> Option<String> {
+    let error = injection.error.as_ref()?;
+    error.errno().map(|errno| errno.to_string())
+}
+
+pub(crate) const fn notification_source(source: NotificationSource) -> Word {
+    match source {
+        NotificationSource::Sea => Word::Sea,
+        NotificationSource::Gsiv => Word::Gsiv,
+        NotificationSource::Agent => Word::Agent,
+    }
+}
+
+pub(crate) const fn state(state: PageState) -> Word {
     match state {
-        PageState::Poisoned => "poisoned",
-        PageState::Quarantined => "quarantined",
-        PageState::GuestRetired => "guest-retired",
-        PageState::HostOffline => "host-offlined",
-        PageState::Replaced => "replaced",
+        PageState::Poisoned => Word::Poisoned,
+        PageState::Quarantined => Word::Quarantined,
+        PageState::GuestRetired => Word::GuestRetired,
+        PageState::HostOffline => Word::HostOfflined,
+        PageState::Replaced => Word::Replaced,
     }
 }
 
-const fn source(source: FailureSource) -> &'static str {
+const fn source(source: FailureSource) -> Word {
     match source {
-        FailureSource::Sea => "sea",
-        FailureSource::SigbusAr => "sigbus-ar",
-        FailureSource::SigbusAo => "sigbus-ao",
-        FailureSource::QuarantinedPage => "quarantined-page",
-        FailureSource::DeviceAccess => "device-access",
-        FailureSource::Reported => "reported",
+        FailureSource::Sea => Word::Sea,
+        FailureSource::SigbusAr => Word::SigbusAr,
+        FailureSource::SigbusAo => Word::SigbusAo,
+        FailureSource::QuarantinedPage => Word::QuarantinedPage,
+        FailureSource::DeviceAccess => Word::DeviceAccess,
+        FailureSource::Reported => Word::Reported,
     }
 }
 
@@ -184,119 +127,114 @@ pub(crate) fn time(time: SystemTime) -> String {
     humantime::format_rfc3339_millis(time).to_string()
 }
 
-/// A failure whose abort waits, as the event that told of it; the clocks are not kept.
-pub(crate) fn pending_failure(seq: u64, failure: &MemoryFailure) -> NativeEvent {
-    memory_failure(count(seq), String::new(), 0, failure)
+/// A failure whose abort waits, as whoever decides sees it: by the number of its event.
+pub(crate) fn write_failure(records: &mut Records, seq: u64, failure: &MemoryFailure) {
+    records.u64(seq);
+    records.word(match failure.backend {
+        BackendKind::Kvm => Word::Kvm,
+        BackendKind::Simulated => Word::Simulated,
+    });
+    records.option(failure.error.vcpu, Records::u32);
+    records.word(source(failure.source));
+    records.word(match failure.severity {
+        Severity::Recoverable => Word::Recoverable,
+        Severity::Fatal => Word::Fatal,
+    });
+    let abort = failure
+        .error
+        .esr()
+        .and_then(|esr| Some((esr, failure.error.abort()?)));
+    records.option(abort, |records, (esr, abort)| write_abort(records, esr, &abort));
+    let signal = match failure.error.report {
+        ErrorReport::Signal { code, lsb } => Some((code, lsb)),
+        ErrorReport::Sea { .. }
+        | ErrorReport::Hole { .. }
+        | ErrorReport::MemoryFault
+        | ErrorReport::Owner => None,
+    };
+    records.option(signal, |records, (code, lsb)| {
+        records.word(match code {
+            SignalCode::ActionRequired => Word::ActionRequired,
+            SignalCode::ActionOptional => Word::ActionOptional,
+            SignalCode::ObjectError => Word::ObjectError,
+        });
+        records.u32(lsb.into());
+    });
+    records.option(failure.error.gva().map(seawall_arm64::Gva::bits), Records::u64);
+    records.option(failure.error.gpa.map(seawall_arm64::Gpa::bits), Records::u64);
+    records.option(failure.error.consumer, |records, consumer| {
+        records.word(match consumer.mode() {
+            ConsumerMode::User => Word::User,
+            ConsumerMode::Kernel => Word::Kernel,
+        });
+        records.u64(consumer.pc.bits());
+        records.u64(consumer.pstate.bits());
+    });
+    records.option(failure.page, |records, hit| {
+        records.u64(hit.page.gpa.bits());
+        records.u64(hit.page.size);
+        records.flag(hit.first);
+        records.u64(hit.page.hits);
+        records.word(state(hit.page.state));
+    });
 }
 
-/// A failure as its event.
-pub(crate) fn memory_failure(
-    seq: i64,
-    time: String,
-    monotonic_ns: u64,
-    failure: &MemoryFailure,
-) -> NativeEvent {
-    NativeEvent::MemoryFailure {
-        schema_version: SCHEMA_VERSION,
-        seq,
-        time,
-        monotonic_ns,
-        backend: match failure.backend {
-            BackendKind::Kvm => "kvm",
-            BackendKind::Simulated => "simulated",
-        },
-        vcpu: failure.error.vcpu,
-        source: source(failure.source),
-        severity: match failure.severity {
-            Severity::Recoverable => "recoverable",
-            Severity::Fatal => "fatal",
-        },
-        abort: failure.error.esr().and_then(abort),
-        signal: match failure.error.report {
-            ErrorReport::Signal { code, lsb } => Some(Signal {
-                code: match code {
-                    SignalCode::ActionRequired => "BUS_MCEERR_AR",
-                    SignalCode::ActionOptional => "BUS_MCEERR_AO",
-                    SignalCode::ObjectError => "BUS_OBJERR",
-                },
-                lsb,
-            }),
-            ErrorReport::Sea { .. }
-            | ErrorReport::Hole { .. }
-            | ErrorReport::MemoryFault
-            | ErrorReport::Owner => None,
-        },
-        gva: failure.error.gva().map(seawall_arm64::Gva::bits),
-        gpa: failure.error.gpa.map(seawall_arm64::Gpa::bits),
-        consumer: failure.error.consumer.map(|consumer| Consumer {
-            mode: match consumer.mode() {
-                ConsumerMode::User => "user",
-                ConsumerMode::Kernel => "kernel",
-            },
-            pc: consumer.pc.bits(),
-            pstate: consumer.pstate.bits(),
-        }),
-        page: failure.page.map(|hit| Page {
-            gpa: hit.page.gpa.bits(),
-            size: count(hit.page.size),
-            first: hit.first,
-            hits: count(hit.page.hits),
-            state: state(hit.page.state),
-        }),
-        recipient: match failure.source {
-            FailureSource::DeviceAccess => "hypervisor",
-            FailureSource::Sea
-            | FailureSource::SigbusAr
-            | FailureSource::SigbusAo
-            | FailureSource::QuarantinedPage
-            | FailureSource::Reported => "guest",
-        },
-        action: match failure.action {
-            FailureAction::Inject => "inject",
-            FailureAction::InjectSError(_) => "inject-serror",
-            FailureAction::Pause => "pause",
-            FailureAction::Stop => "stop",
-            FailureAction::Defer => "defer",
-            FailureAction::Resume => "resume",
-            FailureAction::Ignore => "ignore",
-        },
-        flags: Flags {
-            action_required: failure.error.vcpu.is_some(),
-            recursive: failure.recursive,
-        },
-        decided_by: match failure.decided_by {
-            DecidedBy::Policy => "policy",
-            DecidedBy::Decide => "decide",
-            DecidedBy::Fallback => "fallback",
-        },
-        reason: match &failure.quarantine_error {
-            None => failure.reason.to_string(),
-            Some(error) => format!("{}; the page is still in reach: {error}", failure.reason),
-        },
-        quarantine: failure.quarantine.map(|quarantine| Quarantine {
-            method: match quarantine.method {
-                QuarantineMethod::Userfaultfd => "userfaultfd",
-                QuarantineMethod::MemslotHole => "memslot-hole",
-                QuarantineMethod::Hwpoison => "hwpoison",
-            },
-            granule: count(quarantine.granule),
-        }),
-        notified: failure.notified.map(|notified| Notified {
-            source: notification_source(notified.source),
-            acked: notified.acked,
-        }),
-        deferral: failure.deferral.map(|deferral| Deferral {
-            retries: deferral.retries,
-            ms: deferral.time.as_secs_f64() * 1000.0,
-            outcome: match deferral.outcome {
-                DeferralOutcome::Retired => "retired",
-                DeferralOutcome::Deadline => "deadline",
-            },
-        }),
-        injection: failure.injection.as_ref().map(Injection::from),
-        ledger: LedgerTotals {
-            distinct_pages: count(failure.ledger.distinct_pages),
-            total: count(failure.ledger.failures),
-        },
+/// What was done about a failure, behind the failure.
+pub(crate) fn write_outcome(records: &mut Records, failure: &MemoryFailure) {
+    records.word(match failure.source {
+        FailureSource::DeviceAccess => Word::Hypervisor,
+        FailureSource::Sea
+        | FailureSource::SigbusAr
+        | FailureSource::SigbusAo
+        | FailureSource::QuarantinedPage
+        | FailureSource::Reported => Word::Guest,
+    });
+    records.word(match failure.action {
+        FailureAction::Inject => Word::Inject,
+        FailureAction::InjectSError(_) => Word::InjectSError,
+        FailureAction::Pause => Word::Pause,
+        FailureAction::Stop => Word::Stop,
+        FailureAction::Defer => Word::Defer,
+        FailureAction::Resume => Word::Resume,
+        FailureAction::Ignore => Word::Ignore,
+    });
+    records.flag(failure.error.vcpu.is_some());
+    records.flag(failure.recursive);
+    records.word(match failure.decided_by {
+        DecidedBy::Policy => Word::Policy,
+        DecidedBy::Decide => Word::Decide,
+        DecidedBy::Fallback => Word::Fallback,
+    });
+    match &failure.quarantine_error {
+        None => records.reason(failure.reason),
+        Some(error) => records.text(format!("{}; the page is still in reach: {error}", failure.reason)),
     }
+    records.option(failure.quarantine, |records, quarantine| {
+        records.word(match quarantine.method {
+            QuarantineMethod::Userfaultfd => Word::Userfaultfd,
+            QuarantineMethod::MemslotHole => Word::MemslotHole,
+            QuarantineMethod::Hwpoison => Word::Hwpoison,
+        });
+        records.u64(quarantine.granule);
+    });
+    records.option(failure.notified, |records, notified| {
+        records.word(notification_source(notified.source));
+        records.option(notified.acked, Records::flag);
+    });
+    records.option(failure.deferral, |records, deferral| {
+        records.u32(deferral.retries);
+        records.f64(deferral.time.as_secs_f64() * 1000.0);
+        records.word(match deferral.outcome {
+            DeferralOutcome::Retired => Word::Retired,
+            DeferralOutcome::Deadline => Word::Deadline,
+        });
+    });
+    records.option(failure.injection.as_ref(), |records, injection| {
+        records.word(injection_method(injection.method));
+        records.option(injection.esr.map(seawall_arm64::Esr::bits), Records::u64);
+        records.word(injection_result(injection));
+        records.option(errno(injection), Records::text);
+    });
+    records.u64(failure.ledger.distinct_pages);
+    records.u64(failure.ledger.failures);
 }

@@ -2,22 +2,20 @@
 
 use std::sync::Arc;
 
-use napi::bindgen_prelude::{BigInt, Buffer, Either, Function, Object, Uint8Array};
-use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
-use napi::{Env, Result, Status};
+use napi::bindgen_prelude::{BigInt, Buffer, BufferSlice, Either, Object, Uint8Array};
+use napi::{Env, Result};
 use napi_derive::napi;
 use seawall_vmm::{Answer, AnswerOutcome, Reply, Vm, VmError, VmStats};
 
-use crate::decision::{NativeAbortRequest, NativeDecision, NativeFallbackReason};
+use crate::decision::{NativeAbortRequest, NativeDecision, NativeFallbackReason, returned};
 use crate::error::NativeError;
 use crate::esr::word;
-use crate::event::{NativeEvent, NativeExit, event};
-use crate::failure::{Injection, PoisonedPage, pending_failure};
+use crate::event::{NativeBatch, NativeExit, batch};
+use crate::failure::{Injection, PoisonedPage, write_failure};
+use crate::listener::{Machine, NativeListener};
 use crate::options::{NativeVmOptions, options};
+use crate::record::Records;
 use crate::registry;
-
-/// Wakes JavaScript: weak, so that a waiting virtual machine alone does not keep the process alive.
-type Wake = ThreadsafeFunction<(), (), (), Status, false, true>;
 
 /// A virtual machine.
 #[napi]
@@ -112,21 +110,17 @@ where
     Ok((Box::new(settle), promise))
 }
 
-/// Asks JavaScript about a memory error: weak too, and given an owned value.
-type Ask = ThreadsafeFunction<NativeEvent, (), NativeEvent, Status, false, true>;
-
-/// Creates a virtual machine. `wake` is called, at most once per batch, when there is something to drain; `ask`, if there is
-/// one, with each failure that is to be decided.
+/// Creates a virtual machine. `listener` is told, by the number of the machine, when there is something to drain, and where
+/// `asks` is true of each failure that is to be decided.
 #[napi(catch_unwind, ts_return_type = "Promise<NativeVm | NativeError>")]
 pub fn create_vm<'env>(
     env: &'env Env,
     native: NativeVmOptions,
-    wake: Function<'env, (), ()>,
-    ask: Option<Function<'env, NativeEvent, ()>>,
+    listener: &NativeListener,
+    machine: u32,
+    asks: bool,
 ) -> Result<Object<'env>> {
     let machines = registry::hook(env)?;
-    let wake: Wake = wake.build_threadsafe_function::<()>().weak::<true>().build()?;
-    let ask = ask.map(asker).transpose()?;
     let (deferred, promise) = env.create_deferred()?;
     let settle = move |result: std::result::Result<Arc<Vm>, NativeError>| {
         deferred.resolve(move |_| {
@@ -139,29 +133,24 @@ pub fn create_vm<'env>(
     match options(native) {
         Err(error) => settle(Err(error)),
         Ok(options) => {
-            // A full or closing queue means that nobody listens any more.
-            let wake = move || {
-                let _status: Status = wake.call((), ThreadsafeFunctionCallMode::NonBlocking);
-            };
+            let machine = Machine::new(&listener.listener, machine);
+            let ask = asks.then(|| -> seawall_vmm::Ask {
+                let machine = Arc::clone(&machine);
+                Box::new(move |seq, failure| machine.ask(seq, failure))
+            });
+            let ready = Arc::clone(&machine);
+            let wake = move || ready.ready();
             let reply = move |result: std::result::Result<Vm, VmError>| {
                 let added = result.and_then(|vm| machines.add(vm));
+                if let Ok(vm) = &added {
+                    machine.set_vm(vm);
+                }
                 settle(added.map_err(|error| NativeError::from(&error)));
             };
             registry::keep(Vm::create(options, Box::new(wake), ask, Box::new(reply)));
         }
     }
     Ok(promise)
-}
-
-fn asker(ask: Function<'_, NativeEvent, ()>) -> Result<seawall_vmm::Ask> {
-    let ask: Ask = ask
-        .build_threadsafe_function::<NativeEvent>()
-        .weak::<true>()
-        .build()?;
-    Ok(Box::new(move |seq, failure| {
-        let question = pending_failure(seq, failure);
-        ask.call(question, ThreadsafeFunctionCallMode::NonBlocking) == Status::Ok
-    }))
 }
 
 const fn outcome(outcome: AnswerOutcome) -> &'static str {
@@ -275,23 +264,26 @@ impl NativeVm {
         Ok(promise)
     }
 
-    /// The failures whose abort waits, as the events that told of them.
+    /// The failures whose abort waits, as records.
     #[napi(catch_unwind)]
     #[must_use]
-    pub fn pending_failures(&self) -> Vec<NativeEvent> {
+    pub fn pending_failures(&self) -> Buffer {
         let pending = self.vm.pending_failures();
-        pending
-            .iter()
-            .map(|(seq, failure)| pending_failure(*seq, failure))
-            .collect()
+        let mut records = Records::with_capacity(pending.len());
+        for (seq, failure) in &pending {
+            write_failure(&mut records, *seq, failure);
+        }
+        records.into_bytes().into()
     }
 
-    /// Answers a question; says what became of the answer.
+    /// Answers a question that was not answered at once; says what became of the answer.
     #[napi(catch_unwind, ts_return_type = "'accepted' | 'late' | 'unknown'")]
     #[must_use]
-    pub fn respond(&self, decision: NativeDecision) -> &'static str {
-        let (failure, decision) = decision.into_entry();
-        outcome(self.vm.answer(failure, Answer::Decision(decision)))
+    pub fn respond(&self, failure: u32, decision: f64) -> &'static str {
+        // A number that is no decision answers nothing.
+        returned(decision).map_or("unknown", |decision| {
+            outcome(self.vm.answer(failure.into(), Answer::Decision(decision)))
+        })
     }
 
     /// Says that there is no answer to a question, and why.
@@ -310,12 +302,13 @@ impl NativeVm {
         self.vm.state().name()
     }
 
-    /// Takes the oldest `max` events, and says which were lost before them.
-    #[napi(catch_unwind)]
+    /// Takes the oldest `max` events, or as many as there is room for in `records`, and says which were lost before them.
+    /// Memory failures go into `records`.
+    #[napi(catch_unwind, ts_return_type = "number | NativeBatch")]
     #[must_use]
-    pub fn take_events(&self, max: u32) -> Vec<NativeEvent> {
-        let events = self.vm.take_events_up_to(max as usize);
-        events.into_iter().map(event).collect()
+    pub fn take_events(&self, max: u32, mut records: BufferSlice<'_>) -> Either<u32, NativeBatch> {
+        let max = Records::room(&records).min(max as usize);
+        batch(self.vm.take_events_up_to(max), &mut records)
     }
 
     /// Takes console output, up to `max` bytes.

@@ -138,6 +138,8 @@ impl Mailbox {
         let waits = requests.asking == Some(seq) && requests.answer.is_none();
         if waits {
             requests.answer = Some(answer);
+            // Whoever is woken finds the lock free.
+            drop(requests);
             self.changed.notify_all();
         }
         waits

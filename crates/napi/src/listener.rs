@@ -1,0 +1,133 @@
+//! The way from virtual machines to JavaScript: one for all of an environment, so that many that have something to tell wake
+//! it once, and a question takes its answer back.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+
+use napi::bindgen_prelude::{Buffer, FnArgs, Function};
+use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
+use napi::{Result, Status};
+use napi_derive::napi;
+use seawall_vmm::{Answer, MemoryFailure, Vm};
+
+use crate::decision::returned;
+use crate::failure::write_failure;
+use crate::record::Records;
+
+/// Calls JavaScript with the number of a machine that asks, or less than 0, and has a number back. Weak, so that a waiting
+/// virtual machine alone does not keep the process alive.
+type Wake = ThreadsafeFunction<Option<Question>, f64, FnArgs<(f64,)>, Status, false, true>;
+
+/// Who is told that virtual machines have something to tell.
+#[napi]
+pub struct NativeListener {
+    pub(crate) listener: Arc<Listener>,
+}
+
+pub(crate) struct Listener {
+    wake: Wake,
+    /// JavaScript was woken for events since it last asked which machines have some.
+    woken: AtomicBool,
+    /// The machines that have events or console output.
+    ready: Mutex<Vec<u32>>,
+}
+
+/// A failure that is to be decided.
+struct Question {
+    machine: u32,
+    failure: Records,
+}
+
+/// A virtual machine as the listener knows it.
+pub(crate) struct Machine {
+    listener: Arc<Listener>,
+    /// The number that JavaScript gave it.
+    number: u32,
+    /// Set before it runs.
+    vm: OnceLock<Weak<Vm>>,
+}
+
+impl Machine {
+    pub(crate) fn new(listener: &Arc<Listener>, number: u32) -> Arc<Self> {
+        Arc::new(Self {
+            listener: Arc::clone(listener),
+            number,
+            vm: OnceLock::new(),
+        })
+    }
+
+    /// Whom to give answers.
+    pub(crate) fn set_vm(&self, vm: &Arc<Vm>) {
+        self.vm.get_or_init(|| Arc::downgrade(vm));
+    }
+
+    /// There is something to drain.
+    pub(crate) fn ready(&self) {
+        let listener = &self.listener;
+        let mut ready = listener.ready.lock().unwrap_or_else(PoisonError::into_inner);
+        ready.push(self.number);
+        drop(ready);
+        if !listener.woken.swap(true, Ordering::SeqCst) {
+            // A full or closing queue means that nobody listens any more.
+            let _status: Status = listener.wake.call(None, ThreadsafeFunctionCallMode::NonBlocking);
+        }
+    }
+
+    /// Asks what to do about a failure. `false`: nobody can be asked.
+    pub(crate) fn ask(self: &Arc<Self>, seq: u64, failure: &MemoryFailure) -> bool {
+        let mut record = Records::with_capacity(1);
+        write_failure(&mut record, seq, failure);
+        let question = Question {
+            machine: self.number,
+            failure: record,
+        };
+        let machine = Arc::clone(self);
+        let answer = move |number: Result<f64>, _| {
+            let vm = machine.vm.get().and_then(Weak::upgrade);
+            if let (Some(vm), Some(decision)) = (vm, number.ok().and_then(returned)) {
+                vm.answer(seq, Answer::Decision(decision));
+            }
+            Ok(())
+        };
+        let mode = ThreadsafeFunctionCallMode::NonBlocking;
+        let wake = &self.listener.wake;
+        wake.call_with_return_value(Some(question), mode, answer) == Status::Ok
+    }
+}
+
+#[napi]
+impl NativeListener {
+    /// `wake` is called with the number of a machine that asks, whose failure is in `record` then: it returns the decision as
+    /// [`returned`] reads it. With -1 it is called once until [`Self::take_ready`], when machines have something to drain.
+    #[napi(constructor, catch_unwind)]
+    pub fn new(mut record: Buffer, wake: Function<'_, FnArgs<(f64,)>, f64>) -> Result<Self> {
+        let wake = wake
+            .build_threadsafe_function::<Option<Question>>()
+            .weak::<true>()
+            .build_callback(move |context| {
+                let machine = context.value.map_or(-1.0, |question: Question| {
+                    // A question has no texts.
+                    question.failure.copy_to(&mut record);
+                    f64::from(question.machine)
+                });
+                Ok(FnArgs::from((machine,)))
+            })?;
+        let listener = Listener {
+            wake,
+            woken: AtomicBool::new(false),
+            ready: Mutex::default(),
+        };
+        Ok(Self {
+            listener: Arc::new(listener),
+        })
+    }
+
+    /// The machines that have had events or console output since they were last drained.
+    #[napi(catch_unwind)]
+    #[must_use]
+    pub fn take_ready(&self) -> Vec<u32> {
+        self.listener.woken.store(false, Ordering::SeqCst);
+        let mut ready = self.listener.ready.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut ready)
+    }
+}
