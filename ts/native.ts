@@ -2,8 +2,10 @@ import { createRequire } from 'node:module'
 import { SeawallError, type SeawallErrorCode } from './errors.ts'
 import type { Injection, PoisonedPage, VmEvent, VmExit, VmState } from './events.ts'
 import type { HostSupport } from './host.ts'
+import { platformPackage } from './platform.ts'
 import type { VmStats } from './stats.ts'
 import type { Syndrome } from './syndrome.ts'
+import { version } from './version.ts'
 
 /** A failed operation of the addon. */
 export interface NativeError {
@@ -148,6 +150,7 @@ export interface NativeVm {
 
 /** The addon. */
 export interface NativeBinding {
+  version(): string
   probeHost(): HostSupport
   decodeEsr(esr: bigint): Syndrome
   formatEsr(esr: bigint): string
@@ -167,21 +170,49 @@ let binding: NativeBinding | undefined
 /** Loads the addon, once. Not at import: the types and the errors are of use on every platform. */
 export function loadNative(): NativeBinding {
   if (binding !== undefined) return binding
+  const loaded = requireNative()
+  // process.exit() runs no cleanup hook of the addon, and a vCPU must not outlive what it calls.
+  process.once('exit', () => loaded.closeAll())
+  binding = loaded
+  return loaded
+}
+
+/** Loads the addon and checks that it is the one of this version: an older one may take what it is given for something else. */
+function requireNative(): NativeBinding {
   const path = '../native/index.cjs'
+  let loaded: NativeBinding
   try {
-    const loaded: NativeBinding = createRequire(import.meta.url)(path)
-    // process.exit() runs no cleanup hook of the addon, and a vCPU must not outlive what it calls.
-    process.once('exit', () => loaded.closeAll())
-    binding = loaded
-    return loaded
+    loaded = createRequire(import.meta.url)(path)
   } catch (cause) {
-    throw new SeawallError(
-      'ERR_NATIVE_MISSING',
-      `there is no native addon for ${process.platform} on ${process.arch}: install the platform package that belongs to ` +
-        'this version (npm installs it by itself unless optional dependencies are off), or build it with `npm run build`',
-      { cause },
+    const refusal = refusalToLoad(cause)
+    throw nativeMissing(
+      refusal === undefined
+        ? `there is no native addon for ${process.platform} on ${process.arch}`
+        : `the native addon does not load: ${refusal}`,
+      cause,
     )
   }
+  // One that is too old to be asked has none.
+  const found = loaded.version?.() ?? 'another version'
+  if (found === version()) return loaded
+  throw nativeMissing(`Expected the native addon of ${version()} but received that of ${found}`)
+}
+
+/** What the dynamic linker said of an addon that it did not take; the loader hands on what it tried, as a chain without codes. */
+function refusalToLoad(error: unknown): string | undefined {
+  for (let cause = error; cause instanceof Error; cause = cause.cause)
+    if (!cause.message.startsWith('Cannot find ')) return cause.message
+  return undefined
+}
+
+function nativeMissing(problem: string, cause?: unknown): SeawallError {
+  const name = platformPackage()
+  const install =
+    name === null
+      ? 'no package is made for this platform; in a clone, `npm run build` may be able to make it'
+      : `install ${name}@${version()} (npm does it by itself unless optional dependencies are left out), or in a clone ` +
+        'run `npm run build`'
+  return new SeawallError('ERR_NATIVE_MISSING', `${problem}: ${install}`, { cause })
 }
 
 function isNativeError(value: unknown): value is NativeError {

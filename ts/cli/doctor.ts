@@ -1,10 +1,10 @@
 import { SeawallError } from '../errors.ts'
+import { version } from '../version.ts'
 import type { Command } from './command.ts'
 import { type Check, diagnose } from './diagnosis.ts'
 import { EXIT_CODE } from './exit-code.ts'
 import { readHostFacts } from './host-facts.ts'
 import { HELP, parseArguments, refusePositionals } from './options.ts'
-import { version } from './version.ts'
 
 const OPTIONS = { json: { help: 'one JSON document' }, ...HELP } as const
 

@@ -1,6 +1,7 @@
 import { closeSync } from 'node:fs'
 import { isatty } from 'node:tty'
 import { invalidOption } from '../errors.ts'
+import { version } from '../version.ts'
 import type { Command, Surroundings } from './command.ts'
 import { complain } from './complaint.ts'
 import { doctor } from './doctor.ts'
@@ -8,7 +9,6 @@ import { esr } from './esr.ts'
 import { EXIT_CODE } from './exit-code.ts'
 import { commandHelp, toolHelp } from './help.ts'
 import { run } from './run.ts'
-import { version } from './version.ts'
 
 const COMMANDS: Readonly<Record<string, Command>> = { run, doctor, esr }
 

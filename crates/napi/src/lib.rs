@@ -23,4 +23,5 @@ mod probe;
 mod record;
 mod registry;
 mod script;
+mod version;
 mod vm;

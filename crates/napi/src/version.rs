@@ -1,0 +1,7 @@
+use napi_derive::napi;
+
+/// The addon's version, which is that of the package it belongs to.
+#[napi]
+pub fn version() -> &'static str {
+    env!("CARGO_PKG_VERSION")
+}
