@@ -13,6 +13,7 @@ import { run } from './command.ts'
 import { LabError } from './errors.ts'
 import { filesBelow, fingerprint, fingerprintFiles } from './fingerprint.ts'
 import type { ToolRoot } from './tool-root.ts'
+import type { Zig } from './zig.ts'
 
 /** The one target the lab builds for. */
 export const RUST_TARGET = 'aarch64-unknown-linux-gnu'
@@ -39,20 +40,45 @@ export class CargoWorkspace {
     return fingerprintFiles(this.#project, this.#files())
   }
 
+  /** The target folder of {@link zigbuild}. */
+  get zigTarget(): string {
+    return this.#root.host(`${this.#inside}/target-zig`)
+  }
+
   /** Runs `cargo <args>` offline on the workspace as it is now, and returns its stdout. */
   async run(args: readonly string[], options: { loud?: boolean } = {}): Promise<string> {
+    const env = {
+      CARGO_TARGET_DIR: `${this.#inside}/target`,
+      CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER: `${this.#root.crossPrefix}gcc`,
+    }
+    return await this.#run('cargo', args, env, options.loud ?? false)
+  }
+
+  /** Runs `cargo zigbuild <args>` on it. What is built does not say where it was built. */
+  async zigbuild(zig: Zig, args: readonly string[]): Promise<void> {
+    const remap = ['source', 'crates'].map((name) => `--remap-path-prefix=${this.#inside}/${name}=${name}`)
+    const env = {
+      CARGO_TARGET_DIR: `${this.#inside}/target-zig`,
+      CARGO_ZIGBUILD_CACHE_DIR: `${this.#inside}/zig-cache`,
+      CARGO_ZIGBUILD_ZIG_PATH: zig.compiler,
+      RUSTFLAGS: remap.join(' '),
+    }
+    await this.#run(zig.cargo, ['zigbuild', ...args], env, true)
+  }
+
+  async #run(
+    program: string,
+    args: readonly string[],
+    env: Readonly<Record<string, string>>,
+    loud: boolean,
+  ): Promise<string> {
     return await this.#root.cache.locked(`cargo-${fingerprint([this.#root.key, this.#inside])}`, async () => {
       this.#copySources()
       await this.#copyCrates()
-      return await this.#root.run('cargo', args, {
+      return await this.#root.run(program, args, {
         cwd: `${this.#inside}/source`,
-        env: {
-          CARGO_HOME: `${this.#inside}/cargo-home`,
-          CARGO_TARGET_DIR: `${this.#inside}/target`,
-          CARGO_NET_OFFLINE: 'true',
-          CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER: `${this.#root.crossPrefix}gcc`,
-        },
-        ...options,
+        env: { CARGO_HOME: `${this.#inside}/cargo-home`, CARGO_NET_OFFLINE: 'true', ...env },
+        loud,
       })
     })
   }

@@ -16,12 +16,15 @@ import { say } from './progress.ts'
 import { findProjectRoot } from './project.ts'
 import type { LabFile } from './project-archive.ts'
 import { Qemu } from './qemu.ts'
+import { makeReleaseAddon, type ReleasePlatform } from './release-addon.ts'
 import { makeRustTest, type RustTest } from './rust-tests.ts'
 import { makeBackportsQemu, makeToolRoot, type ToolRoot } from './tool-root.ts'
+import { makeZig } from './zig.ts'
 
 export { LabError, type LabErrorCode } from './errors.ts'
 export { assembleGuests } from './guests.ts'
 export type { LabFile } from './project-archive.ts'
+export { GLIBC_FLOOR, type ReleasePlatform, releasePlatforms } from './release-addon.ts'
 export { type LabCommand, type LabResult, runInLab } from './run.ts'
 export type { RustTest } from './rust-tests.ts'
 export { ThisMachine } from './workshop.ts'
@@ -122,6 +125,21 @@ export async function cargoInToolRoot(
   const root = await makeToolRoot(new Cache(options.cacheFolder))
   const workspace = new CargoWorkspace(root, options.projectRoot ?? findProjectRoot())
   return await workspace.run(args, { loud: options.loud ?? true })
+}
+
+/** Builds the addons that users get, in the tool root. Returns their paths by platform. */
+export async function buildReleaseAddons(
+  platforms: readonly ReleasePlatform[],
+): Promise<ReadonlyMap<string, string>> {
+  const paths = new Map<string, string>()
+  if (platforms.length === 0) return paths
+  const projectRoot = findProjectRoot()
+  const root = await makeToolRoot(new Cache())
+  const zig = await makeZig(root, projectRoot)
+  const workspace = new CargoWorkspace(root, projectRoot)
+  for (const platform of platforms)
+    paths.set(platform, await makeReleaseAddon(root, workspace, zig, platform))
+  return paths
 }
 
 async function bootable(root: ToolRoot, projectRoot: string, wanted?: string): Promise<BootableKernel> {
