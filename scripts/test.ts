@@ -1,7 +1,7 @@
-// `npm test`: cargo tests, the models of what threads share, the specs that run anywhere, and in the lab the KVM specs and
-// the Rust tests that need KVM. Ends with one line, the sum of all. SEAWALL_LAB=off leaves the lab out, and counts it as
-// skipped. SEAWALL_SEED repeats random cases, SEAWALL_CASES says how many there are; LOOM_MAX_PREEMPTIONS makes the models go
-// deeper than 3.
+// `npm test`: cargo tests, the models of what threads share, the specs that run anywhere, the packages as they are published,
+// and in the lab the KVM specs and the Rust tests that need KVM. Ends with one line, the sum of all. SEAWALL_LAB=off leaves out
+// what needs the lab's tools, and counts it as skipped. SEAWALL_SEED repeats random cases, SEAWALL_CASES says how many there
+// are; LOOM_MAX_PREEMPTIONS makes the models go deeper than 3.
 import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import {
@@ -14,6 +14,7 @@ import {
   setUpLab,
 } from '../lab/lab.ts'
 import { buildAddon } from './addon.ts'
+import { packPackages } from './package/pack.ts'
 import { lineReader, main, packageStep, projectRoot, StepError, step } from './step.ts'
 import { Tally } from './tally.ts'
 
@@ -107,6 +108,15 @@ async function testHere(tally: Tally, lab: Lab | undefined): Promise<void> {
   tally.runner('the specs', exitCode, failedBefore)
 }
 
+/** Makes the packages as they are published, and tests them as somebody has them who installs them. */
+async function testPackages(tally: Tally): Promise<void> {
+  tally.skipped.push(...(await packPackages()))
+  const failedBefore = tally.failed
+  const onLine = (line: string) => tally.tap(line)
+  const exitCode = await packageStep(AVA, ['--tap', ...specs('packages')], { allowFailure: true, onLine })
+  tally.runner('the specs of the packages', exitCode, failedBefore)
+}
+
 async function testInLab(lab: Lab, tally: Tally): Promise<void> {
   const programs: LabFile[] = []
   await part(tally, 'the Rust tests for the lab', async () => {
@@ -169,7 +179,7 @@ await main(async () => {
   const tally = new Tally()
   let lab: Lab | undefined
   if (process.env['SEAWALL_LAB'] === 'off')
-    tally.skipped.push('the specs in __test__/kvm: SEAWALL_LAB is off')
+    tally.skipped.push('the specs in __test__/kvm and __test__/packages: SEAWALL_LAB is off')
   else {
     await part(tally, 'the lab', async () => {
       lab = await setUpLab()
@@ -178,7 +188,10 @@ await main(async () => {
   await part(tally, 'cargo test', () => testCargo(tally, lab))
   await part(tally, 'the models', () => testModels(tally))
   await part(tally, 'the specs', () => testHere(tally, lab))
-  if (lab !== undefined) await testInLab(lab, tally)
+  if (lab !== undefined) {
+    await part(tally, 'the packages', () => testPackages(tally))
+    await testInLab(lab, tally)
+  }
 
   for (const name of tally.failures) process.stdout.write(`failed: ${name}\n`)
   for (const reason of tally.skipped) process.stdout.write(`skipped: ${reason}\n`)

@@ -1,0 +1,49 @@
+import { execFile } from 'node:child_process'
+import { readdirSync, readFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
+import test from 'ava'
+import { publint } from 'publint'
+import { formatMessage } from 'publint/utils'
+import { TARBALLS, tarball } from '../../scripts/package/pack.ts'
+
+const run = promisify(execFile)
+const tarballs = readdirSync(TARBALLS)
+
+for (const name of tarballs) {
+  test(`publint has nothing to say about ${name}`, async (t) => {
+    const file = readFileSync(join(TARBALLS, name))
+    const { messages, pkg } = await publint({
+      strict: true,
+      pack: { tarball: file.buffer.slice(file.byteOffset, file.byteOffset + file.byteLength) as ArrayBuffer },
+    })
+    t.deepEqual(
+      messages.map((message) => formatMessage(message, pkg)),
+      [],
+    )
+  })
+}
+
+test('the types are those of what is imported, for TypeScript that imports and for TypeScript that requires', async (t) => {
+  t.timeout(120_000)
+  const attw = join(
+    dirname(fileURLToPath(import.meta.resolve('@arethetypeswrong/cli/package.json'))),
+    'dist',
+    'index.js',
+  )
+  // Node's require() takes modules since 20.19, which is the oldest that Seawall supports.
+  const rules = ['--profile', 'node16', '--ignore-rules', 'cjs-resolves-to-esm']
+  const entries = ['--exclude-entrypoints', './events.schema.json']
+  // It ends with an error where there is a problem that is not left out here.
+  const { stdout } = await run(process.execPath, [
+    attw,
+    tarball('seawall'),
+    ...rules,
+    ...entries,
+    '--format',
+    'json',
+  ])
+  const { analysis } = JSON.parse(stdout)
+  t.deepEqual(Object.keys(analysis.entrypoints), ['.', './esr', './simulated', './package.json'])
+})
