@@ -423,3 +423,6 @@ mod tests {
         assert_eq!(page.immediate_exit().load(Ordering::SeqCst), 0);
     }
 }
+
+#[cfg(test)]
+mod arbitrary;

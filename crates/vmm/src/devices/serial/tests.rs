@@ -388,4 +388,5 @@ fn a_driver_that_does_not_ask_until_there_is_nothing_more_is_interrupted_once_fo
     assert_eq!((bench.edges(), bench.get(LSR), bench.get(DATA)), (1, 0x61, b'd'));
 }
 
+mod arbitrary;
 mod driver;

@@ -600,4 +600,5 @@ fn a_guest_that_gets_an_serror_is_told_of_its_page_too() {
     assert_eq!(failures(&context)[1].notified.map(|told| told.acked), Some(None));
 }
 
+mod arbitrary;
 mod faults;
