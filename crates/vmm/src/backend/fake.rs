@@ -58,8 +58,10 @@ pub(crate) struct FakeVcpu {
     /// Registers that cannot be read.
     pub(crate) unreadable: Vec<(RegId, Errno)>,
     pub(crate) cannot_enter_thread: bool,
-    /// How many runs fail with `EFAULT` before the first exit.
+    /// How many runs fail before the first exit.
     pub(crate) failing_runs: u32,
+    /// What they fail with: `EFAULT` where nothing else is said.
+    pub(crate) run_errno: Errno,
     injected: bool,
     exits: mpsc::Receiver<VcpuExit>,
     kicks: Arc<Kicks>,
@@ -108,6 +110,7 @@ impl FakeVcpu {
             unreadable: vec![(RegId::SCTLR2_EL1, Errno::NO_ENTRY)],
             cannot_enter_thread: false,
             failing_runs: 0,
+            run_errno: Errno::FAULT,
             injected: false,
             exits,
             kicks: Arc::default(),
@@ -167,7 +170,7 @@ impl VcpuBackend for FakeVcpu {
             self.failing_runs -= 1;
             return Err(KvmError::Syscall {
                 syscall: "KVM_RUN",
-                errno: Errno::FAULT,
+                errno: self.run_errno,
             });
         }
         Ok(self.exits.recv().unwrap_or(VcpuExit::Interrupted))

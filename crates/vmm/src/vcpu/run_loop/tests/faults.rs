@@ -1,6 +1,10 @@
 //! A kernel that fails where it hardly ever does: what the guest has lost is recorded all the same.
 
+use seawall_kvm::KvmError;
+
 use super::*;
+use crate::backend::QuarantineError;
+use crate::backend::fake::Write;
 
 /// The one failure of a vCPU that ended as failed, with its page out of reach.
 fn contained(vcpu: &mut FakeVcpu, position: &mut VcpuPosition, context: &RunContext) -> MemoryFailure {
@@ -74,4 +78,170 @@ fn an_error_whose_row_of_aborts_cannot_be_known_is_recorded_too() {
     assert!(matches!(&reason, ParkReason::Failed(error) if error.code() == "ERR_KVM_IOCTL"));
     assert_eq!(context.ledger().totals().failures, 2);
     assert_eq!(failures(&context).len(), 2);
+}
+
+#[test]
+fn a_run_that_fails_ends_the_vcpu_with_what_the_kernel_said() {
+    // EPERM, EIO, ENOEXEC, EBADF, EAGAIN, ENOMEM, EBUSY, ENODEV, EINVAL, ENOSYS, and a number that has no name.
+    for (errno, code) in [
+        (1, "ERR_KVM_IOCTL"),
+        (5, "ERR_KVM_IOCTL"),
+        (8, "ERR_KVM_IOCTL"),
+        (9, "ERR_KVM_IOCTL"),
+        (11, "ERR_OUT_OF_RESOURCES"),
+        (12, "ERR_OUT_OF_RESOURCES"),
+        (16, "ERR_KVM_IOCTL"),
+        (19, "ERR_KVM_IOCTL"),
+        (22, "ERR_KVM_IOCTL"),
+        (38, "ERR_KVM_IOCTL"),
+        (1234, "ERR_KVM_IOCTL"),
+    ] {
+        let (mut vcpu, _stays) = FakeVcpu::new();
+        vcpu.failing_runs = 1;
+        vcpu.run_errno = Errno(errno);
+        let (reason, events) = run_once(&mut vcpu);
+        let ParkReason::Failed(error) = reason else {
+            panic!("{reason:?}")
+        };
+        assert_eq!((error.code(), error.errno()), (code, Some(Errno(errno))));
+        assert_eq!(error.syscall(), Some("KVM_RUN"));
+        assert_eq!(
+            (events.len(), vcpu.entries.len()),
+            (0, 1),
+            "it is not tried again"
+        );
+    }
+}
+
+#[test]
+fn a_storm_of_interruptions_keeps_no_error_from_the_guest() {
+    let storm = std::iter::repeat_n(VcpuExit::Interrupted, 10_000);
+    let mut vcpu = FakeVcpu::with_exits(storm.clone().chain([SEA]).chain(storm));
+    let context = context(RecoverablePolicy::Pause);
+    let mailbox = Arc::new(Mailbox::default());
+    let mut position = VcpuPosition::default();
+    let reason = position.run(7, &mut vcpu, &context, &mailbox, &Decisions::new());
+    assert_eq!(reason, ParkReason::MemoryErrorPauses);
+    assert_eq!(vcpu.entries.len(), 10_001);
+    assert_eq!(failures(&context).len(), 1);
+    assert_eq!(run(&mut vcpu, &mut position, &context), ParkReason::Requested);
+    assert_eq!(vcpu.get(RegId::ESR_EL1), DATA_ABORT.bits());
+}
+
+/// A quarantine that takes nothing.
+#[derive(Debug)]
+struct Refuses(QuarantineError);
+
+impl PageQuarantine for Refuses {
+    fn take(&self, _: u64, _: u64) -> Result<crate::event::QuarantineMethod, QuarantineError> {
+        Err(self.0.clone())
+    }
+
+    fn settle(&self) {}
+
+    fn method(&self, _: u64) -> Option<crate::event::QuarantineMethod> {
+        None
+    }
+
+    fn replace(&self, _: u64, _: u64) -> Result<(), QuarantineError> {
+        Err(self.0.clone())
+    }
+
+    fn retire(&self, _: Instant) -> Vec<(u64, bool)> {
+        Vec::new()
+    }
+}
+
+#[test]
+fn a_page_that_cannot_be_taken_is_told_so_and_its_guest_gets_the_abort_each_time() {
+    let refused = |syscall, errno| {
+        QuarantineError::Kvm(KvmError::Syscall {
+            syscall,
+            errno: Errno(errno),
+        })
+    };
+    for error in [
+        QuarantineError::Full { limit: 4096 },
+        QuarantineError::Stuck { vcpu: 1 },
+        QuarantineError::HugePage,
+        refused("userfaultfd", 24),
+        refused("KVM_SET_USER_MEMORY_REGION", 12),
+        refused("KVM_SET_USER_MEMORY_REGION", 28),
+        refused("UFFDIO_POISON", 5),
+    ] {
+        let mut context = context(RecoverablePolicy::Inject);
+        context.quarantine = Box::new(Refuses(error.clone()));
+        let mut vcpu = FakeVcpu::with_exits([SEA, SEA]);
+        assert_eq!(
+            run(&mut vcpu, &mut VcpuPosition::default(), &context),
+            ParkReason::Requested
+        );
+        let failures = failures(&context);
+        assert_eq!(failures.len(), 2);
+        for failure in &failures {
+            assert_eq!(
+                (failure.quarantine, &failure.quarantine_error),
+                (None, &Some(error.clone()))
+            );
+            assert_eq!(failure.action, FailureAction::Inject);
+            assert!(
+                failure
+                    .injection
+                    .as_ref()
+                    .is_some_and(|injection| injection.error.is_none())
+            );
+        }
+        assert_eq!(failures[1].page.map(|hit| hit.page.hits), Some(2));
+        assert_eq!(
+            context.page_state(Some(LOST)),
+            Some(PageState::Poisoned),
+            "it is still in reach"
+        );
+    }
+}
+
+#[test]
+fn an_injection_that_fails_anywhere_is_told_and_the_guest_does_not_go_on() {
+    let kernels = [
+        KernelInjection::Enters,
+        KernelInjection::Ignores,
+        KernelInjection::Refuses,
+    ];
+    let mut failed = 0;
+    for injection in kernels {
+        for write in [Write::Fails, Write::IsLost] {
+            for number in 0..10 {
+                let context = context(RecoverablePolicy::Inject);
+                let mut vcpu = FakeVcpu::with_exits([VcpuExit::ArmSea(SeaExit {
+                    esr: Esr::from_bits(0x9200_1850),
+                    gva: None,
+                    gpa: Some(LOST),
+                })]);
+                vcpu.injection = injection;
+                vcpu.bad_write = Some((number, write));
+                let reason = run(&mut vcpu, &mut VcpuPosition::default(), &context);
+                let told = failures(&context)
+                    .pop()
+                    .and_then(|failure| failure.injection)
+                    .expect("it is told");
+                let case = format!("{injection:?}, write {number} {write:?}");
+                match (reason, &told.error) {
+                    (ParkReason::Requested, None) => {
+                        assert_eq!(vcpu.get(RegId::ESR_EL1), told.esr.map_or(0, Esr::bits), "{case}");
+                    }
+                    (ParkReason::Failed(VmError::InjectionFailed { .. }), Some(_)) => {
+                        failed += 1;
+                        assert_eq!(vcpu.entries.len(), 1, "{case}");
+                    }
+                    (reason, error) => panic!("{case}: {reason:?}, {error:?}"),
+                }
+                assert_eq!(
+                    context.page_state(Some(LOST)),
+                    Some(PageState::Quarantined),
+                    "{case}"
+                );
+            }
+        }
+    }
+    assert!(failed > 10, "{failed}");
 }
