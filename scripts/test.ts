@@ -17,6 +17,7 @@ import { buildAddon } from './addon.ts'
 import { packPackages } from './package/pack.ts'
 import { lineReader, main, packageStep, projectRoot, StepError, step } from './step.ts'
 import { Tally } from './tally.ts'
+import { testUnderValgrind } from './valgrind.ts'
 
 const AVA = 'ava/entrypoints/cli.mjs'
 /** For one boot of the lab with its specs, some of which boot Linux guests that emulation makes slow. */
@@ -186,6 +187,7 @@ await main(async () => {
     })
   }
   await part(tally, 'cargo test', () => testCargo(tally, lab))
+  await part(tally, 'the tests under valgrind', () => testUnderValgrind(tally))
   await part(tally, 'the models', () => testModels(tally))
   await part(tally, 'the specs', () => testHere(tally, lab))
   if (lab !== undefined) {
