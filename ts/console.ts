@@ -72,6 +72,8 @@ export class Console extends Duplex {
 
   /** Sends the guest more input, if some waits and it has taken what it was sent. Of a VM that has ended nothing waits. */
   sendMore(): void {
+    // Asked for every batch of events: where nothing waits, nothing is looked up.
+    if (this.#input === undefined) return
     if (!this.#runs()) this.#send()
     if (this.#input === undefined || this.#pause !== undefined || this.#vm.consoleInputRoom() === 0) return
     const took = performance.now() - this.#sent

@@ -1,6 +1,6 @@
 import type { MemoryFailure } from './events.ts'
 import { loadNative, type NativeListener } from './native.ts'
-import { RecordReader } from './record.ts'
+import { Records } from './record.ts'
 
 /** How many events are told in one turn of the event loop: a storm of them must leave time for everything else. */
 export const EVENTS_PER_TURN = 64
@@ -15,7 +15,7 @@ export interface Listens<Vm> {
   /** Tells up to `most` events, and says how many there were. */
   drain(vm: Vm, most: number): number
   /** Reads the failure that the VM asks about. */
-  read(vm: Vm, record: RecordReader): MemoryFailure
+  read(vm: Vm, record: Records): MemoryFailure
   /** Decides: the decision as the addon takes it, or {@link NO_ANSWER}. */
   answer(vm: Vm, failure: MemoryFailure): number
   /** Hands in a decision that {@link Listens.answer} returned. */
@@ -30,7 +30,7 @@ export interface Listens<Vm> {
  */
 export class Listener<Vm extends WeakKey> {
   readonly native: NativeListener
-  readonly #question = RecordReader.ofRecords(1)
+  readonly #question = Records.ofLength(1)
   readonly #listens: Listens<Vm>
   /** Weak: a VM that nobody holds any more, and that does not run, is closed by the garbage collector. */
   readonly #vms = new Map<number, WeakRef<Vm>>()
@@ -61,7 +61,6 @@ export class Listener<Vm extends WeakKey> {
   #ask(machine: number): number {
     const vm = this.#find(machine)
     if (vm === undefined) return NO_ANSWER
-    this.#question.rewind()
     const failure = this.#listens.read(vm, this.#question)
     if (this.#answered === QUESTIONS_PER_TURN) {
       this.#waiting.push({ vm, failure })

@@ -1,99 +1,109 @@
 import { loadNative } from './native.ts'
 
-/** The bytes that a record has at most. */
-const MOST_BYTES = 64 * 8
+/** What the addon writes about memory failures: rows of 8-byte slots, as `crates/napi/src/record.rs` says. */
+const SLOTS = 22
+const RECORD_BYTES = SLOTS * 8
 /** A number in the place of a word says that its text came beside the records. */
 const TEXT = 0xffff_ffff
 
 /** What the numbers of words mean. */
-let words: readonly string[] | undefined
+let knownWords: readonly string[] | undefined
 
-/** Reads what the addon writes into a buffer, slot after slot of 8 bytes, in the order of `crates/napi/src/record.rs`. */
-export class RecordReader {
+/**
+ * Records in a buffer, one of them at a time. The fields are plain and the methods tiny so that the engine makes loads of them
+ * where they are called.
+ */
+export class Records {
   /** Where the addon writes. */
   readonly buffer: Buffer
-  readonly #u32: Uint32Array
-  readonly #f64: Float64Array
-  readonly #u64: BigUint64Array
-  readonly #words: readonly string[]
-  #at = 0
-  #texts: readonly string[] = []
-  #nextText = 0
+  /** How many there are, or may be. */
+  readonly length: number
+  readonly u8: Uint8Array
+  readonly u32: Uint32Array
+  readonly f64: Float64Array
+  readonly u64: BigUint64Array
+  readonly words: readonly string[]
+  /** The first slot of the record that is read. */
+  at = 0
+  texts: readonly string[] = []
+  nextText = 0
 
-  /** Makes a reader with room for so many records. */
-  static ofRecords(records: number): RecordReader {
-    return new RecordReader(Buffer.from(new ArrayBuffer(records * MOST_BYTES)))
+  /** Makes room for so many. */
+  static ofLength(length: number): Records {
+    return new Records(Buffer.from(new ArrayBuffer(length * RECORD_BYTES)))
   }
 
-  /** Makes a reader of records that are there already. */
-  static of(bytes: Uint8Array): RecordReader {
-    const reader = new RecordReader(Buffer.from(new ArrayBuffer(bytes.length)))
-    reader.buffer.set(bytes)
-    return reader
+  /** Reads records that are there already. */
+  static of(bytes: Uint8Array): Records {
+    const records = new Records(Buffer.from(new ArrayBuffer(bytes.length)))
+    records.buffer.set(bytes)
+    return records
   }
 
   private constructor(buffer: Buffer) {
-    words ??= loadNative().recordWords()
-    this.#words = words
+    knownWords ??= loadNative().recordWords()
+    this.words = knownWords
     this.buffer = buffer
-    this.#u32 = new Uint32Array(buffer.buffer)
-    this.#f64 = new Float64Array(buffer.buffer)
-    this.#u64 = new BigUint64Array(buffer.buffer)
+    this.length = buffer.length / RECORD_BYTES
+    this.u8 = buffer
+    this.u32 = new Uint32Array(buffer.buffer)
+    this.f64 = new Float64Array(buffer.buffer)
+    this.u64 = new BigUint64Array(buffer.buffer)
   }
 
-  /** Begins with the first record of a new batch. */
-  rewind(texts: readonly string[] = []): void {
-    this.#at = 0
-    this.#texts = texts
-    this.#nextText = 0
+  /** Begins a batch with the texts that belong to it. */
+  begin(texts: readonly string[]): void {
+    this.texts = texts
+    this.nextText = 0
   }
 
-  /** Whether everything was read, of records that were there already. */
-  get ended(): boolean {
-    return this.#at === this.#u64.length
+  /** Goes to the record of an index. */
+  select(index: number): void {
+    this.at = index * SLOTS
   }
 
-  /** An integer below 2 ** 32. */
-  u32(): number {
-    const value = this.#u32[this.#at * 2] as number
-    this.#at += 1
-    return value
+  /** The lower half of a slot. */
+  low(slot: number): number {
+    return this.u32[(this.at + slot) * 2] as number
+  }
+
+  /** The upper half of a slot. */
+  high(slot: number): number {
+    return this.u32[(this.at + slot) * 2 + 1] as number
   }
 
   /** A count: exact below 2 ** 53, which none here ever reaches. */
-  count(): number {
-    const at = this.#at * 2
-    this.#at += 1
-    return (this.#u32[at] as number) + (this.#u32[at + 1] as number) * 2 ** 32
+  count(slot: number): number {
+    return this.low(slot) + this.high(slot) * 2 ** 32
   }
 
-  f64(): number {
-    const value = this.#f64[this.#at] as number
-    this.#at += 1
-    return value
+  float(slot: number): number {
+    return this.f64[this.at + slot] as number
   }
 
-  u64(): bigint {
-    const value = this.#u64[this.#at] as bigint
-    this.#at += 1
-    return value
+  big(slot: number): bigint {
+    return this.u64[this.at + slot] as bigint
   }
 
-  flag(): boolean {
-    return this.u32() !== 0
+  /** One of the bytes behind the first four slots. */
+  byte(index: number): number {
+    return this.u8[(this.at + 4) * 8 + index] as number
   }
 
-  /** One of the words that the addon and this side know by number. */
-  word<Word extends string>(): Word {
-    return this.#words[this.u32()] as Word
+  /** The word of such a byte. */
+  word<Word extends string>(index: number): Word {
+    return this.words[this.byte(index)] as Word
   }
 
-  /** Such a word, or what came beside the records. */
-  text(): string {
-    const word = this.u32()
-    if (word !== TEXT) return this.#words[word] as string
-    const text = this.#texts[this.#nextText] as string
-    this.#nextText += 1
+  /** The word of a number, or the next text that came beside the records. */
+  text(number: number): string {
+    if (number !== TEXT) return this.words[number] as string
+    return this.textBeside()
+  }
+
+  textBeside(): string {
+    const text = this.texts[this.nextText] as string
+    this.nextText += 1
     return text
   }
 }

@@ -6,7 +6,7 @@ import { ask, type Decision, toNativeDecisions } from './decision.ts'
 import { DecisionContext } from './decision-context.ts'
 import { EventStream } from './event-stream.ts'
 import type { MemoryFailure, PoisonedPage, VmEvent, VmEvents, VmExit, VmState } from './events.ts'
-import { readFailure, readFailureEvent } from './failure-record.ts'
+import { othersBefore, readFailure, readFailureEvent } from './failure-record.ts'
 import { EVENTS_PER_TURN, Listener, NO_ANSWER } from './listener.ts'
 import {
   loadNative,
@@ -20,7 +20,7 @@ import {
   unwrap,
 } from './native.ts'
 import { type Decide, toDecide, toNativeOptions, type VmOptions } from './options.ts'
-import { RecordReader } from './record.ts'
+import { Records } from './record.ts'
 import { redact } from './redaction.ts'
 import { toStats, type VmStats } from './stats.ts'
 import { Vcpu } from './vcpu.ts'
@@ -30,7 +30,7 @@ const KEEP_ALIVE_MS = 2 ** 30
 /** So many times in a row, where that many were there each time, tell all that the VM keeps. */
 const TURNS_FOR_ALL = 4096 / EVENTS_PER_TURN
 /** Where the addon writes events. One for all VMs: each batch is read before the next is taken. */
-let events: RecordReader | undefined
+let events: Records | undefined
 const NONE: never[] = []
 
 /** Guest RAM. */
@@ -170,10 +170,11 @@ export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
 
   /** The failures whose abort waits, while the VM is paused or stopped. */
   pendingFailures(): MemoryFailure[] {
-    const records = RecordReader.of(this.#native.pendingFailures())
-    const failures: MemoryFailure[] = []
-    while (!records.ended) failures.push(this.#told(readFailure(records, this)))
-    return failures
+    const records = Records.of(this.#native.pendingFailures())
+    return Array.from({ length: records.length }, (_, index) => {
+      records.select(index)
+      return this.#told(readFailure(records, this))
+    })
   }
 
   /** What the VM has counted so far. Once it is closed, the last values stay. */
@@ -286,13 +287,14 @@ export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
 
   /** Tells up to `most` events, and says how many there were: where that is `most`, there may be more. */
   #drain(most: number): number {
-    events ??= RecordReader.ofRecords(EVENTS_PER_TURN)
+    events ??= Records.ofLength(EVENTS_PER_TURN)
     const batch = this.#native.takeEvents(most, events.buffer)
     const { failures, others, texts } = typeof batch === 'number' ? only(batch) : batch
-    events.rewind(texts)
+    events.begin(texts)
     let told = 0
-    for (let record = 0; record < failures; record += 1) {
-      for (const before = events.count(); told < before; told += 1) this.#emitOther(others[told])
+    for (let index = 0; index < failures; index += 1) {
+      events.select(index)
+      for (const before = othersBefore(events); told < before; told += 1) this.#emitOther(others[told])
       this.#emit(this.#told(readFailureEvent(events, this)))
     }
     for (; told < others.length; told += 1) this.#emitOther(others[told])
@@ -320,18 +322,19 @@ export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
   }
 
   #emit(event: VmEvent): void {
-    for (const stream of this.#streams) stream.push(event)
-    this.#tell(() => (this as EventEmitter).emit(event.type, event))
+    if (this.#streams.size > 0) for (const stream of this.#streams) stream.push(event)
+    try {
+      ;(this as EventEmitter).emit(event.type, event)
+    } catch (error) {
+      throwLater(error)
+    }
   }
 
   #tell(listeners: () => void): void {
     try {
       listeners()
     } catch (error) {
-      // The listener's error is the process's, as with any EventEmitter; everything else must still be told.
-      queueMicrotask(() => {
-        throw error
-      })
+      throwLater(error)
     }
   }
 
@@ -368,6 +371,13 @@ export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
     this.#keepAlive = setInterval(() => this.#drain(EVENTS_PER_TURN), KEEP_ALIVE_MS)
     if (!this.#referenced) this.#keepAlive.unref()
   }
+}
+
+/** A listener's error is the process's, as with any EventEmitter; everything else must still be told. */
+function throwLater(error: unknown): void {
+  queueMicrotask(() => {
+    throw error
+  })
 }
 
 function only(failures: number): NativeBatch {

@@ -4,7 +4,7 @@ use napi::bindgen_prelude::BigInt;
 use napi_derive::napi;
 use seawall_arm64::{AbortCause, AbortKind, Esr, SynchronousErrorType};
 
-use crate::record::{Records, Word};
+use crate::record::{Byte, Flag, Record, Slot, Word};
 
 #[napi(object, object_from_js = false, use_nullable = true)]
 #[derive(Debug)]
@@ -93,18 +93,22 @@ fn abort(esr: Esr) -> Option<Abort> {
     })
 }
 
-/// An abort, for a record.
-pub(crate) fn write_abort(records: &mut Records, esr: Esr, abort: &seawall_arm64::Abort) {
-    records.word(kind(abort.kind));
-    records.u64(esr.bits());
-    records.u32(esr.exception_class().bits().into());
-    records.u32(abort.fault_status.bits().into());
-    records.word(cause(abort.cause()));
-    records.option(abort.walk_level(), |records, level| records.f64(level.into()));
-    records.word(error_type(abort.set));
-    records.option(abort.write, Records::flag);
-    records.flag(abort.cache_maintenance);
-    records.flag(abort.external_type);
+/// Adds an abort to a record.
+pub(crate) fn write_abort(record: &mut Record, esr: Esr, abort: &seawall_arm64::Abort) {
+    record.option(Flag::Abort, Slot::Esr, Some(esr.bits()));
+    record.word(Byte::Kind, kind(abort.kind));
+    record.byte(Byte::ExceptionClass, esr.exception_class().bits());
+    record.byte(Byte::FaultStatus, abort.fault_status.bits());
+    record.word(Byte::Cause, cause(abort.cause()));
+    if let Some(level) = abort.walk_level() {
+        record.flag(Flag::WalkLevel, true);
+        record.byte(Byte::WalkLevel, level.saturating_add(1).unsigned_abs());
+    }
+    record.word(Byte::Set, error_type(abort.set));
+    record.flag(Flag::WriteKnown, abort.write.is_some());
+    record.flag(Flag::Write, abort.write == Some(true));
+    record.flag(Flag::CacheMaintenance, abort.cache_maintenance);
+    record.flag(Flag::ExternalType, abort.external_type);
 }
 
 /// The word of a bigint that the TypeScript side has checked to be one.

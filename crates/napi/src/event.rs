@@ -12,8 +12,8 @@ use seawall_vmm::{
 };
 
 use crate::error::NativeError;
-use crate::failure::{PoisonedPage, count, notification_source, state, time, write_failure, write_outcome};
-use crate::record::Records;
+use crate::failure::{PoisonedPage, add_outcome, count, failure_record, notification_source, state, time};
+use crate::record::{RECORD, Slot};
 
 /// What happened, but for memory failures, which go as records; what is the same for every event of a VM is added by the
 /// TypeScript side.
@@ -296,7 +296,7 @@ fn object(event: Event) -> Option<NativeEvent> {
 #[napi(object, object_from_js = false)]
 #[derive(Debug)]
 pub struct NativeBatch {
-    /// How many records there are. Each begins with the number of other events before it.
+    /// How many records there are. Each has the number of other events before it.
     pub failures: u32,
     pub others: Vec<NativeEvent>,
     /// What the records say in words of their own.
@@ -306,22 +306,25 @@ pub struct NativeBatch {
 /// Writes the memory failures among events into a buffer that has room for as many as there are events. Where that is all
 /// there is to say, it returns how many there were.
 pub(crate) fn batch(events: Vec<Event>, buffer: &mut [u8]) -> Either<u32, NativeBatch> {
-    let mut records = Records::with_capacity(events.len());
+    let mut room = buffer.chunks_exact_mut(RECORD);
     let mut others = Vec::new();
+    let mut texts = Vec::new();
     let mut failures = 0;
     for event in events {
         if let EventKind::MemoryFailure(failure) = &event.kind {
-            records.u64(others.len() as u64);
-            records.u64(milliseconds(event.time));
-            records.u64(nanoseconds(event.monotonic));
-            write_failure(&mut records, event.seq, failure);
-            write_outcome(&mut records, failure);
-            failures += 1;
+            let mut record = failure_record(event.seq, failure);
+            record.before(u32::try_from(others.len()).unwrap_or(u32::MAX));
+            record.set(Slot::Milliseconds, milliseconds(event.time));
+            record.set(Slot::MonotonicNs, nanoseconds(event.monotonic));
+            add_outcome(&mut record, failure);
+            if let Some(room) = room.next() {
+                texts.extend(record.copy_to(room));
+                failures += 1;
+            }
         } else {
             others.extend(object(event));
         }
     }
-    let texts = records.copy_to(buffer);
     if others.is_empty() && texts.is_empty() {
         return Either::A(failures);
     }

@@ -12,7 +12,7 @@ use seawall_vmm::{
 };
 
 use crate::esr::write_abort;
-use crate::record::{Records, Word};
+use crate::record::{Byte, Flag, Record, Slot, Word};
 
 /// A lost page, for `poisonedPages()` and `page-state-changed`.
 #[napi(object, object_from_js = false)]
@@ -127,114 +127,150 @@ pub(crate) fn time(time: SystemTime) -> String {
     humantime::format_rfc3339_millis(time).to_string()
 }
 
-/// A failure whose abort waits, as whoever decides sees it: by the number of its event.
-pub(crate) fn write_failure(records: &mut Records, seq: u64, failure: &MemoryFailure) {
-    records.u64(seq);
-    records.word(match failure.backend {
-        BackendKind::Kvm => Word::Kvm,
-        BackendKind::Simulated => Word::Simulated,
-    });
-    records.option(failure.error.vcpu, Records::u32);
-    records.word(source(failure.source));
-    records.word(match failure.severity {
-        Severity::Recoverable => Word::Recoverable,
-        Severity::Fatal => Word::Fatal,
-    });
-    let abort = failure
-        .error
-        .esr()
-        .and_then(|esr| Some((esr, failure.error.abort()?)));
-    records.option(abort, |records, (esr, abort)| write_abort(records, esr, &abort));
-    let signal = match failure.error.report {
-        ErrorReport::Signal { code, lsb } => Some((code, lsb)),
+/// A failure as whoever decides sees it, by the number of its event.
+pub(crate) fn failure_record(seq: u64, failure: &MemoryFailure) -> Record {
+    let mut record = Record::default();
+    record.set(Slot::Seq, seq);
+    record.word(
+        Byte::Backend,
+        match failure.backend {
+            BackendKind::Kvm => Word::Kvm,
+            BackendKind::Simulated => Word::Simulated,
+        },
+    );
+    record.vcpu(failure.error.vcpu);
+    record.word(Byte::Source, source(failure.source));
+    record.word(
+        Byte::Severity,
+        match failure.severity {
+            Severity::Recoverable => Word::Recoverable,
+            Severity::Fatal => Word::Fatal,
+        },
+    );
+    if let (Some(esr), Some(abort)) = (failure.error.esr(), failure.error.abort()) {
+        write_abort(&mut record, esr, &abort);
+    }
+    match failure.error.report {
+        ErrorReport::Signal { code, lsb } => {
+            record.flag(Flag::Signal, true);
+            record.byte(Byte::Lsb, lsb);
+            record.word(
+                Byte::SignalCode,
+                match code {
+                    SignalCode::ActionRequired => Word::ActionRequired,
+                    SignalCode::ActionOptional => Word::ActionOptional,
+                    SignalCode::ObjectError => Word::ObjectError,
+                },
+            );
+        }
         ErrorReport::Sea { .. }
         | ErrorReport::Hole { .. }
         | ErrorReport::MemoryFault
-        | ErrorReport::Owner => None,
-    };
-    records.option(signal, |records, (code, lsb)| {
-        records.word(match code {
-            SignalCode::ActionRequired => Word::ActionRequired,
-            SignalCode::ActionOptional => Word::ActionOptional,
-            SignalCode::ObjectError => Word::ObjectError,
-        });
-        records.u32(lsb.into());
-    });
-    records.option(failure.error.gva().map(seawall_arm64::Gva::bits), Records::u64);
-    records.option(failure.error.gpa.map(seawall_arm64::Gpa::bits), Records::u64);
-    records.option(failure.error.consumer, |records, consumer| {
-        records.word(match consumer.mode() {
-            ConsumerMode::User => Word::User,
-            ConsumerMode::Kernel => Word::Kernel,
-        });
-        records.u64(consumer.pc.bits());
-        records.u64(consumer.pstate.bits());
-    });
-    records.option(failure.page, |records, hit| {
-        records.u64(hit.page.gpa.bits());
-        records.u64(hit.page.size);
-        records.flag(hit.first);
-        records.u64(hit.page.hits);
-        records.word(state(hit.page.state));
-    });
+        | ErrorReport::Owner => {}
+    }
+    let gva = failure.error.gva().map(seawall_arm64::Gva::bits);
+    let gpa = failure.error.gpa.map(seawall_arm64::Gpa::bits);
+    record.option(Flag::Gva, Slot::Gva, gva);
+    record.option(Flag::Gpa, Slot::Gpa, gpa);
+    if let Some(consumer) = failure.error.consumer {
+        record.option(Flag::Consumer, Slot::Pc, Some(consumer.pc.bits()));
+        record.set(Slot::Pstate, consumer.pstate.bits());
+        record.word(
+            Byte::Mode,
+            match consumer.mode() {
+                ConsumerMode::User => Word::User,
+                ConsumerMode::Kernel => Word::Kernel,
+            },
+        );
+    }
+    if let Some(hit) = failure.page {
+        record.option(Flag::Page, Slot::PageGpa, Some(hit.page.gpa.bits()));
+        record.set(Slot::PageSize, hit.page.size);
+        record.flag(Flag::First, hit.first);
+        record.set(Slot::PageHits, hit.page.hits);
+        record.word(Byte::PageState, state(hit.page.state));
+    }
+    record
 }
 
-/// What was done about a failure, behind the failure.
-pub(crate) fn write_outcome(records: &mut Records, failure: &MemoryFailure) {
-    records.word(match failure.source {
-        FailureSource::DeviceAccess => Word::Hypervisor,
-        FailureSource::Sea
-        | FailureSource::SigbusAr
-        | FailureSource::SigbusAo
-        | FailureSource::QuarantinedPage
-        | FailureSource::Reported => Word::Guest,
-    });
-    records.word(match failure.action {
-        FailureAction::Inject => Word::Inject,
-        FailureAction::InjectSError(_) => Word::InjectSError,
-        FailureAction::Pause => Word::Pause,
-        FailureAction::Stop => Word::Stop,
-        FailureAction::Defer => Word::Defer,
-        FailureAction::Resume => Word::Resume,
-        FailureAction::Ignore => Word::Ignore,
-    });
-    records.flag(failure.error.vcpu.is_some());
-    records.flag(failure.recursive);
-    records.word(match failure.decided_by {
-        DecidedBy::Policy => Word::Policy,
-        DecidedBy::Decide => Word::Decide,
-        DecidedBy::Fallback => Word::Fallback,
-    });
+/// Adds what was done about a failure.
+pub(crate) fn add_outcome(record: &mut Record, failure: &MemoryFailure) {
+    record.word(
+        Byte::Recipient,
+        match failure.source {
+            FailureSource::DeviceAccess => Word::Hypervisor,
+            FailureSource::Sea
+            | FailureSource::SigbusAr
+            | FailureSource::SigbusAo
+            | FailureSource::QuarantinedPage
+            | FailureSource::Reported => Word::Guest,
+        },
+    );
+    record.word(
+        Byte::Action,
+        match failure.action {
+            FailureAction::Inject => Word::Inject,
+            FailureAction::InjectSError(_) => Word::InjectSError,
+            FailureAction::Pause => Word::Pause,
+            FailureAction::Stop => Word::Stop,
+            FailureAction::Defer => Word::Defer,
+            FailureAction::Resume => Word::Resume,
+            FailureAction::Ignore => Word::Ignore,
+        },
+    );
+    record.flag(Flag::ActionRequired, failure.error.vcpu.is_some());
+    record.flag(Flag::Recursive, failure.recursive);
+    record.word(
+        Byte::DecidedBy,
+        match failure.decided_by {
+            DecidedBy::Policy => Word::Policy,
+            DecidedBy::Decide => Word::Decide,
+            DecidedBy::Fallback => Word::Fallback,
+        },
+    );
     match &failure.quarantine_error {
-        None => records.reason(failure.reason),
-        Some(error) => records.text(format!("{}; the page is still in reach: {error}", failure.reason)),
+        None => record.reason(failure.reason),
+        Some(error) => {
+            record.reason_text(format!("{}; the page is still in reach: {error}", failure.reason));
+        }
     }
-    records.option(failure.quarantine, |records, quarantine| {
-        records.word(match quarantine.method {
-            QuarantineMethod::Userfaultfd => Word::Userfaultfd,
-            QuarantineMethod::MemslotHole => Word::MemslotHole,
-            QuarantineMethod::Hwpoison => Word::Hwpoison,
-        });
-        records.u64(quarantine.granule);
-    });
-    records.option(failure.notified, |records, notified| {
-        records.word(notification_source(notified.source));
-        records.option(notified.acked, Records::flag);
-    });
-    records.option(failure.deferral, |records, deferral| {
-        records.u32(deferral.retries);
-        records.f64(deferral.time.as_secs_f64() * 1000.0);
-        records.word(match deferral.outcome {
-            DeferralOutcome::Retired => Word::Retired,
-            DeferralOutcome::Deadline => Word::Deadline,
-        });
-    });
-    records.option(failure.injection.as_ref(), |records, injection| {
-        records.word(injection_method(injection.method));
-        records.option(injection.esr.map(seawall_arm64::Esr::bits), Records::u64);
-        records.word(injection_result(injection));
-        records.option(errno(injection), Records::text);
-    });
-    records.u64(failure.ledger.distinct_pages);
-    records.u64(failure.ledger.failures);
+    if let Some(quarantine) = failure.quarantine {
+        record.option(Flag::Quarantine, Slot::Granule, Some(quarantine.granule));
+        record.word(
+            Byte::QuarantineMethod,
+            match quarantine.method {
+                QuarantineMethod::Userfaultfd => Word::Userfaultfd,
+                QuarantineMethod::MemslotHole => Word::MemslotHole,
+                QuarantineMethod::Hwpoison => Word::Hwpoison,
+            },
+        );
+    }
+    if let Some(notified) = failure.notified {
+        record.flag(Flag::Notified, true);
+        record.word(Byte::NotifiedSource, notification_source(notified.source));
+        record.flag(Flag::AckedKnown, notified.acked.is_some());
+        record.flag(Flag::Acked, notified.acked == Some(true));
+    }
+    if let Some(deferral) = failure.deferral {
+        record.option(Flag::Deferral, Slot::Retries, Some(deferral.retries.into()));
+        let milliseconds = deferral.time.as_secs_f64() * 1000.0;
+        record.set(Slot::DeferralMs, milliseconds.to_bits());
+        record.word(
+            Byte::DeferralOutcome,
+            match deferral.outcome {
+                DeferralOutcome::Retired => Word::Retired,
+                DeferralOutcome::Deadline => Word::Deadline,
+            },
+        );
+    }
+    if let Some(injection) = &failure.injection {
+        record.flag(Flag::Injection, true);
+        record.word(Byte::InjectionMethod, injection_method(injection.method));
+        let esr = injection.esr.map(seawall_arm64::Esr::bits);
+        record.option(Flag::InjectedEsr, Slot::InjectedEsr, esr);
+        record.word(Byte::InjectionResult, injection_result(injection));
+        record.errno(errno(injection));
+    }
+    record.set(Slot::DistinctPages, failure.ledger.distinct_pages);
+    record.set(Slot::Total, failure.ledger.failures);
 }

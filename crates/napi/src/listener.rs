@@ -11,8 +11,8 @@ use napi_derive::napi;
 use seawall_vmm::{Answer, MemoryFailure, Vm};
 
 use crate::decision::returned;
-use crate::failure::write_failure;
-use crate::record::Records;
+use crate::failure::failure_record;
+use crate::record::Record;
 
 /// Calls JavaScript with the number of a machine that asks, or less than 0, and has a number back. Weak, so that a waiting
 /// virtual machine alone does not keep the process alive.
@@ -35,7 +35,7 @@ pub(crate) struct Listener {
 /// A failure that is to be decided.
 struct Question {
     machine: u32,
-    failure: Records,
+    failure: Record,
 }
 
 /// A virtual machine as the listener knows it.
@@ -75,11 +75,9 @@ impl Machine {
 
     /// Asks what to do about a failure. `false`: nobody can be asked.
     pub(crate) fn ask(self: &Arc<Self>, seq: u64, failure: &MemoryFailure) -> bool {
-        let mut record = Records::with_capacity(1);
-        write_failure(&mut record, seq, failure);
         let question = Question {
             machine: self.number,
-            failure: record,
+            failure: failure_record(seq, failure),
         };
         let machine = Arc::clone(self);
         let answer = move |number: Result<f64>, _| {

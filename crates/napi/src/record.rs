@@ -1,9 +1,8 @@
 //! Values for JavaScript in a buffer: to make an object field by field is ten times the price.
 //!
-//! A record is a row of slots of 8 bytes, little-endian as every host, and has no names: `ts/record.ts` reads in the order in
-//! which this side writes. What may be absent follows a flag. Words are numbers of [`Word`]; other text goes beside the record.
+//! A record is a row of slots of 8 bytes, little-endian as every host, each with the same meaning in every record: here and in
+//! `ts/failure-record.ts`. What is absent has no flag. Words are numbers of [`Word`]; other text goes beside the records.
 
-use napi::bindgen_prelude::BufferSlice;
 use napi_derive::napi;
 use seawall_arm64::SynchronousErrorType;
 use seawall_vmm::sea::VerdictReason;
@@ -111,84 +110,171 @@ pub fn record_words() -> Vec<String> {
     words.chain(REASONS.iter().map(ToString::to_string)).collect()
 }
 
-/// The slots that a record of any kind has at most.
-pub(crate) const MOST_SLOTS: usize = 64;
-const SLOT: usize = size_of::<u64>();
+/// A slot's meaning: 64 bits, a count or a time; the two halves of the first and of [`Slot::VcpuAndReason`] are apart.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Slot {
+    /// How many other events came before, in the lower half; the flags in the upper one.
+    BeforeAndFlags,
+    Milliseconds,
+    MonotonicNs,
+    Seq,
+    /// Twenty-four bytes: see [`Byte`].
+    Bytes,
+    _Bytes,
+    __Bytes,
+    /// The vCPU in the lower half, the number of the reason in the upper one.
+    VcpuAndReason,
+    Esr,
+    Gva,
+    Gpa,
+    Pc,
+    Pstate,
+    PageGpa,
+    PageSize,
+    PageHits,
+    Granule,
+    Retries,
+    DeferralMs,
+    InjectedEsr,
+    DistinctPages,
+    Total,
+}
 
-/// Records, one after the other, and the texts that belong to them.
+/// A byte's meaning: the number of a [`Word`], or a small number.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Byte {
+    Backend,
+    Source,
+    Severity,
+    Kind,
+    Cause,
+    Set,
+    SignalCode,
+    Mode,
+    PageState,
+    Recipient,
+    Action,
+    DecidedBy,
+    QuarantineMethod,
+    NotifiedSource,
+    DeferralOutcome,
+    InjectionMethod,
+    InjectionResult,
+    ExceptionClass,
+    FaultStatus,
+    /// One more than the level, so that it is not negative.
+    WalkLevel,
+    Lsb,
+}
+
+/// A flag: whether something is there, or so.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Flag {
+    Vcpu,
+    Abort,
+    WalkLevel,
+    WriteKnown,
+    Write,
+    CacheMaintenance,
+    ExternalType,
+    Signal,
+    Gva,
+    Gpa,
+    Consumer,
+    Page,
+    First,
+    ActionRequired,
+    Recursive,
+    Quarantine,
+    Notified,
+    AckedKnown,
+    Acked,
+    Deferral,
+    Injection,
+    InjectedEsr,
+    Errno,
+}
+
+const SLOTS: usize = Slot::Total as usize + 1;
+const SLOT: usize = size_of::<u64>();
+/// The bytes of a record.
+pub(crate) const RECORD: usize = SLOTS * SLOT;
+
+/// One record, and the texts that belong to it.
 #[derive(Debug, Default)]
-pub(crate) struct Records {
-    slots: Vec<u64>,
+pub(crate) struct Record {
+    slots: [u64; SLOTS],
     texts: Vec<String>,
 }
 
-impl Records {
-    /// With room for so many.
-    pub(crate) fn with_capacity(records: usize) -> Self {
-        Self {
-            slots: Vec::with_capacity(records * MOST_SLOTS),
-            texts: Vec::new(),
-        }
-    }
-
-    /// How many fit in a buffer, whatever they say.
-    pub(crate) fn room(buffer: &BufferSlice<'_>) -> usize {
-        buffer.len() / (MOST_SLOTS * SLOT)
-    }
-
+impl Record {
     /// 64 bits, a `bigint`; also a count, which JavaScript has as a number.
-    pub(crate) fn u64(&mut self, value: u64) {
-        self.slots.push(value);
+    pub(crate) const fn set(&mut self, slot: Slot, value: u64) {
+        self.slots[slot as usize] = value;
     }
 
-    pub(crate) fn u32(&mut self, value: u32) {
-        self.slots.push(value.into());
-    }
-
-    pub(crate) fn f64(&mut self, value: f64) {
-        self.slots.push(value.to_bits());
-    }
-
-    pub(crate) fn flag(&mut self, value: bool) {
-        self.slots.push(value.into());
-    }
-
-    pub(crate) fn word(&mut self, word: Word) {
-        self.slots.push(word as u64);
-    }
-
-    /// A value that may be absent, after its flag.
-    pub(crate) fn option<T>(&mut self, value: Option<T>, write: impl FnOnce(&mut Self, T)) {
-        self.flag(value.is_some());
+    /// 64 bits that may be absent.
+    pub(crate) const fn option(&mut self, flag: Flag, slot: Slot, value: Option<u64>) {
         if let Some(value) = value {
-            write(self, value);
+            self.flag(flag, true);
+            self.set(slot, value);
         }
     }
 
-    /// Words that are no [`Word`].
-    pub(crate) fn text(&mut self, text: String) {
-        self.slots.push(u64::from(u32::MAX));
-        self.texts.push(text);
+    pub(crate) const fn flag(&mut self, flag: Flag, value: bool) {
+        self.slots[Slot::BeforeAndFlags as usize] |= (value as u64) << (32 + flag as u64);
+    }
+
+    pub(crate) const fn byte(&mut self, byte: Byte, value: u8) {
+        let index = Slot::Bytes as usize + byte as usize / SLOT;
+        self.slots[index] |= (value as u64) << (8 * (byte as usize % SLOT));
+    }
+
+    pub(crate) const fn word(&mut self, byte: Byte, word: Word) {
+        self.byte(byte, word as u8);
+    }
+
+    /// How many other events came before.
+    pub(crate) const fn before(&mut self, count: u32) {
+        self.slots[Slot::BeforeAndFlags as usize] |= count as u64;
+    }
+
+    pub(crate) const fn vcpu(&mut self, vcpu: Option<u32>) {
+        if let Some(vcpu) = vcpu {
+            self.flag(Flag::Vcpu, true);
+            self.slots[Slot::VcpuAndReason as usize] |= vcpu as u64;
+        }
     }
 
     /// Why a verdict is what it is.
     pub(crate) fn reason(&mut self, reason: VerdictReason) {
         match REASONS.iter().position(|plain| *plain == reason) {
-            Some(position) => self.slots.push((Word::TEXTS.len() + position) as u64),
-            None => self.text(reason.to_string()),
+            Some(position) => self.reason_number((Word::TEXTS.len() + position) as u64),
+            None => self.reason_text(reason.to_string()),
         }
     }
 
-    /// Copies the slots into a buffer with room for them, and returns the texts.
+    /// A reason in words of its own.
+    pub(crate) fn reason_text(&mut self, text: String) {
+        self.reason_number(u64::from(u32::MAX));
+        self.texts.push(text);
+    }
+
+    const fn reason_number(&mut self, number: u64) {
+        self.slots[Slot::VcpuAndReason as usize] |= number << 32;
+    }
+
+    /// What the kernel answered, behind the reason where that has words of its own.
+    pub(crate) fn errno(&mut self, text: Option<String>) {
+        self.flag(Flag::Errno, text.is_some());
+        self.texts.extend(text);
+    }
+
+    /// Copies the slots to the beginning of a buffer that has room for them, and returns the texts.
     pub(crate) fn copy_to(self, buffer: &mut [u8]) -> Vec<String> {
         for (bytes, slot) in buffer.chunks_exact_mut(SLOT).zip(&self.slots) {
             bytes.copy_from_slice(&slot.to_le_bytes());
         }
         self.texts
-    }
-
-    /// The slots' bytes, of records without texts.
-    pub(crate) fn into_bytes(self) -> Vec<u8> {
-        self.slots.iter().flat_map(|slot| slot.to_le_bytes()).collect()
     }
 }

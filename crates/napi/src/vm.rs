@@ -11,10 +11,10 @@ use crate::decision::{NativeAbortRequest, NativeDecision, NativeFallbackReason, 
 use crate::error::NativeError;
 use crate::esr::word;
 use crate::event::{NativeBatch, NativeExit, batch};
-use crate::failure::{Injection, PoisonedPage, write_failure};
+use crate::failure::{Injection, PoisonedPage, failure_record};
 use crate::listener::{Machine, NativeListener};
 use crate::options::{NativeVmOptions, options};
-use crate::record::Records;
+use crate::record::RECORD;
 use crate::registry;
 
 /// A virtual machine.
@@ -269,11 +269,12 @@ impl NativeVm {
     #[must_use]
     pub fn pending_failures(&self) -> Buffer {
         let pending = self.vm.pending_failures();
-        let mut records = Records::with_capacity(pending.len());
-        for (seq, failure) in &pending {
-            write_failure(&mut records, *seq, failure);
+        let mut records = vec![0; pending.len() * RECORD];
+        for ((seq, failure), room) in pending.iter().zip(records.chunks_exact_mut(RECORD)) {
+            // A failure without its outcome has no texts.
+            failure_record(*seq, failure).copy_to(room);
         }
-        records.into_bytes().into()
+        records.into()
     }
 
     /// Answers a question that was not answered at once; says what became of the answer.
@@ -307,7 +308,7 @@ impl NativeVm {
     #[napi(catch_unwind, ts_return_type = "number | NativeBatch")]
     #[must_use]
     pub fn take_events(&self, max: u32, mut records: BufferSlice<'_>) -> Either<u32, NativeBatch> {
-        let max = Records::room(&records).min(max as usize);
+        let max = (records.len() / RECORD).min(max as usize);
         batch(self.vm.take_events_up_to(max), &mut records)
     }
 
