@@ -5,7 +5,9 @@ const CAPACITY = 4096
 
 /** Events for one `for await` loop, from the moment it was made. */
 export class EventStream implements AsyncIterableIterator<VmEvent> {
-  readonly #queue: VmEvent[] = []
+  /** What waits, from the head on: an array that is moved up with every event that is taken costs more than the event. */
+  readonly #queue: (VmEvent | undefined)[] = []
+  #head = 0
   readonly #readers: ((result: IteratorResult<VmEvent>) => void)[] = []
   /** The numbers that the reader lost and was not told of: ranges in order, with gaps between. */
   readonly #lost: { fromSeq: number; toSeq: number }[] = []
@@ -23,11 +25,23 @@ export class EventStream implements AsyncIterableIterator<VmEvent> {
       reader({ done: false, value: event })
       return
     }
-    if (this.#queue.length === CAPACITY) {
-      const dropped = this.#queue.shift()
+    if (this.#queue.length - this.#head === CAPACITY) {
+      const dropped = this.#take()
       if (dropped !== undefined) this.#lose(dropped)
     }
     this.#queue.push(event)
+  }
+
+  #take(): VmEvent | undefined {
+    const event = this.#queue[this.#head]
+    if (event === undefined) return undefined
+    this.#queue[this.#head] = undefined
+    this.#head += 1
+    if (this.#head === this.#queue.length || this.#head === CAPACITY) {
+      this.#queue.splice(0, this.#head)
+      this.#head = 0
+    }
+    return event
   }
 
   /** Joins what was lost with the range before it, the one after it, or both: most come in order, but not all. */
@@ -58,14 +72,14 @@ export class EventStream implements AsyncIterableIterator<VmEvent> {
   }
 
   next(): Promise<IteratorResult<VmEvent>> {
-    const value = this.#takeLost() ?? this.#queue.shift()
+    const value = (this.#lost.length > 0 ? this.#takeLost() : undefined) ?? this.#take()
     if (value !== undefined) return Promise.resolve({ done: false, value })
     if (this.#ended) return Promise.resolve({ done: true, value: undefined })
     return new Promise((resolve) => this.#readers.push(resolve))
   }
 
   #takeLost(): VmEvent | undefined {
-    const next = this.#queue[0]
+    const next = this.#queue[this.#head]
     const lost = next === undefined ? undefined : this.#lost.shift()
     if (next === undefined || lost === undefined) return undefined
     const { schemaVersion, time, monotonicNs } = next
@@ -74,6 +88,7 @@ export class EventStream implements AsyncIterableIterator<VmEvent> {
 
   return(): Promise<IteratorResult<VmEvent>> {
     this.#queue.length = 0
+    this.#head = 0
     this.end()
     return Promise.resolve({ done: true, value: undefined })
   }

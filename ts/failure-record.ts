@@ -102,7 +102,7 @@ export function readFailureEvent(record: Records, { id, name }: Vm): MemoryFailu
     type: 'memory-failure',
     schemaVersion: 1,
     seq: record.count(SEQ),
-    time: timeWords(record.count(MILLISECONDS)),
+    time: timeWords(record.float(MILLISECONDS)),
     monotonicNs: record.big(MONOTONIC_NS),
     backend: record.word(BACKEND),
     vcpu: flags & HAS_VCPU ? record.low(VCPU_AND_REASON) : null,
@@ -121,7 +121,7 @@ export function readFailureEvent(record: Records, { id, name }: Vm): MemoryFailu
     reason: record.text(record.high(VCPU_AND_REASON)),
     quarantine:
       flags & HAS_QUARANTINE
-        ? { method: record.word(QUARANTINE_METHOD), granule: record.count(GRANULE) }
+        ? { method: record.word(QUARANTINE_METHOD), granule: record.low(GRANULE) }
         : null,
     notified: flags & HAS_NOTIFIED ? readNotified(record, flags) : null,
     deferral: flags & HAS_DEFERRAL ? readDeferral(record) : null,
@@ -129,6 +129,12 @@ export function readFailureEvent(record: Records, { id, name }: Vm): MemoryFailu
     ledger: { distinctPages: record.count(DISTINCT_PAGES), total: record.count(TOTAL) },
     vm: { id, name },
   }
+}
+
+/** Reads the abort, where there is one. */
+export function readAbortOnly(record: Records): Abort | null {
+  const flags = record.high(BEFORE_AND_FLAGS)
+  return flags & HAS_ABORT ? readAbort(record, flags) : null
 }
 
 function readAbort(record: Records, flags: number): Abort {
@@ -153,7 +159,7 @@ function readConsumer(record: Records): NonNullable<MemoryFailure['consumer']> {
 function readPage(record: Records, flags: number): NonNullable<MemoryFailure['page']> {
   return {
     gpa: record.big(PAGE_GPA),
-    size: record.count(PAGE_SIZE),
+    size: record.low(PAGE_SIZE),
     first: (flags & FIRST) !== 0,
     hits: record.count(PAGE_HITS),
     state: record.word(PAGE_STATE),

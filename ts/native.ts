@@ -4,7 +4,6 @@ import type { Injection, PoisonedPage, VmEvent, VmExit, VmState } from './events
 import type { HostSupport } from './host.ts'
 import { platformPackage } from './platform.ts'
 import type { VmStats } from './stats.ts'
-import type { Syndrome } from './syndrome.ts'
 import { version } from './version.ts'
 
 /** A failed operation of the addon. */
@@ -152,7 +151,7 @@ export interface NativeVm {
 export interface NativeBinding {
   version(): string
   probeHost(): HostSupport
-  decodeEsr(esr: bigint): Syndrome
+  decodeEsr(esr: bigint, record: Buffer): string
   formatEsr(esr: bigint): string
   createVm(
     options: NativeVmOptions,

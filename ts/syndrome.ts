@@ -1,5 +1,7 @@
 import { checkU64 } from './checks.ts'
+import { readAbortOnly } from './failure-record.ts'
 import { loadNative } from './native.ts'
+import { Records } from './record.ts'
 
 /** A synchronous external abort's decoded syndrome (Arm ARM, ESR_ELx, ISS encoding of data and instruction aborts). */
 export interface Abort {
@@ -68,7 +70,26 @@ export interface Syndrome {
  * addon loads.
  */
 export function decodeEsr(esr: bigint): Syndrome {
-  return loadNative().decodeEsr(checkU64(esr, 'esr'))
+  const value = checkU64(esr, 'esr')
+  decoded ??= Records.ofLength(1)
+  const [head = '', ...lines] = loadNative().decodeEsr(value, decoded.buffer).split('\n')
+  const [exceptionClass, name = '', il] = head.split('\t')
+  return {
+    esr,
+    exceptionClass: Number(exceptionClass),
+    name,
+    il: il === '1',
+    abort: readAbortOnly(decoded),
+    fields: lines.map(toField),
+  }
+}
+
+/** Where the addon writes an abort. */
+let decoded: Records | undefined
+
+function toField(line: string): SyndromeField {
+  const [name = '', high, low, value = '', meaning = ''] = line.split('\t')
+  return { name, bits: [Number(high), Number(low)], value: BigInt(value), meaning }
 }
 
 /**

@@ -1,54 +1,10 @@
 //! `decodeEsr()` and `formatEsr()`.
 
-use napi::bindgen_prelude::BigInt;
+use napi::bindgen_prelude::{BigInt, BufferSlice};
 use napi_derive::napi;
 use seawall_arm64::{AbortCause, AbortKind, Esr, SynchronousErrorType};
 
 use crate::record::{Byte, Flag, Record, Slot, Word};
-
-#[napi(object, object_from_js = false, use_nullable = true)]
-#[derive(Debug)]
-pub struct Syndrome {
-    #[napi(ts_type = "bigint")]
-    pub esr: u64,
-    pub exception_class: u8,
-    pub name: &'static str,
-    pub il: bool,
-    pub abort: Option<Abort>,
-    pub fields: Vec<Field>,
-}
-
-#[napi(object, object_from_js = false)]
-#[derive(Debug)]
-pub struct Field {
-    pub name: &'static str,
-    #[napi(ts_type = "[number, number]")]
-    pub bits: Vec<u8>,
-    #[napi(ts_type = "bigint")]
-    pub value: u64,
-    pub meaning: &'static str,
-}
-
-#[napi(object, object_from_js = false, use_nullable = true)]
-#[derive(Debug)]
-pub struct Abort {
-    #[napi(ts_type = "'data' | 'instruction'")]
-    pub kind: &'static str,
-    #[napi(ts_type = "bigint")]
-    pub esr: u64,
-    pub exception_class: u8,
-    pub fault_status: u8,
-    #[napi(
-        ts_type = "'external' | 'external-table-walk' | 'parity-ecc' | 'parity-ecc-table-walk' | 'other'"
-    )]
-    pub cause: &'static str,
-    pub walk_level: Option<i32>,
-    #[napi(ts_type = "'uer' | 'uc' | 'ueo' | 'reserved' | 'unknown'")]
-    pub set: &'static str,
-    pub write: Option<bool>,
-    pub cache_maintenance: bool,
-    pub external_type: bool,
-}
 
 const fn kind(kind: AbortKind) -> Word {
     match kind {
@@ -77,22 +33,6 @@ const fn error_type(set: Option<SynchronousErrorType>) -> Word {
     }
 }
 
-fn abort(esr: Esr) -> Option<Abort> {
-    let syndrome = esr.decode();
-    syndrome.abort().map(|abort| Abort {
-        kind: kind(abort.kind).text(),
-        esr: esr.bits(),
-        exception_class: esr.exception_class().bits(),
-        fault_status: abort.fault_status.bits(),
-        cause: cause(abort.cause()).text(),
-        walk_level: abort.walk_level().map(i32::from),
-        set: error_type(abort.set).text(),
-        write: abort.write,
-        cache_maintenance: abort.cache_maintenance,
-        external_type: abort.external_type,
-    })
-}
-
 /// Adds an abort to a record.
 pub(crate) fn write_abort(record: &mut Record, esr: Esr, abort: &seawall_arm64::Abort) {
     record.option(Flag::Abort, Slot::Esr, Some(esr.bits()));
@@ -116,28 +56,28 @@ pub(crate) fn word(value: &BigInt) -> u64 {
     value.get_u64().1
 }
 
-/// Decodes every field of an ESR value.
+/// Decodes every field of an ESR value: the abort, where it is one, into a record, and the rest into lines of words with tabs
+/// between. The first has the exception class and what it means, and IL; one for each field has its name, its highest and its
+/// lowest bit, its value in hexadecimal and what that means.
 #[napi(catch_unwind)]
 #[must_use]
-pub fn decode_esr(esr: BigInt) -> Syndrome {
+pub fn decode_esr(esr: BigInt, mut record: BufferSlice<'_>) -> String {
     let esr = Esr::from_bits(word(&esr));
     let syndrome = esr.decode();
-    Syndrome {
-        esr: esr.bits(),
-        exception_class: esr.exception_class().bits(),
-        name: esr.exception_class().name(),
-        il: esr.il(),
-        abort: abort(esr),
-        fields: syndrome
-            .fields()
-            .map(|field| Field {
-                name: field.name,
-                bits: vec![field.bits.0, field.bits.1],
-                value: field.value,
-                meaning: field.meaning,
-            })
-            .collect(),
+    let mut abort = Record::default();
+    if let Some(found) = syndrome.abort() {
+        write_abort(&mut abort, esr, &found);
     }
+    // An abort has no texts.
+    abort.copy_to(&mut record);
+    let class = esr.exception_class();
+    let mut lines = format!("{}\t{}\t{}", class.bits(), class.name(), u8::from(esr.il()));
+    for field in syndrome.fields() {
+        let (high, low) = field.bits;
+        let (name, value, meaning) = (field.name, field.value, field.meaning);
+        lines.push_str(&format!("\n{name}\t{high}\t{low}\t{value:#x}\t{meaning}"));
+    }
+    lines
 }
 
 /// Describes an ESR value for people.

@@ -314,7 +314,7 @@ pub(crate) fn batch(events: Vec<Event>, buffer: &mut [u8]) -> Either<u32, Native
         if let EventKind::MemoryFailure(failure) = &event.kind {
             let mut record = failure_record(event.seq, failure);
             record.before(u32::try_from(others.len()).unwrap_or(u32::MAX));
-            record.set(Slot::Milliseconds, milliseconds(event.time));
+            record.set(Slot::Milliseconds, milliseconds(event.time).to_bits());
             record.set(Slot::MonotonicNs, nanoseconds(event.monotonic));
             add_outcome(&mut record, failure);
             if let Some(room) = room.next() {
@@ -339,8 +339,13 @@ fn nanoseconds(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// Milliseconds since 1970, as JavaScript has it.
-fn milliseconds(time: SystemTime) -> u64 {
+/// Whole milliseconds since 1970, as JavaScript has it.
+fn milliseconds(time: SystemTime) -> f64 {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "it is exact for the next 285,000 years"
+    )]
+    let milliseconds = since.as_millis() as f64;
+    milliseconds
 }
