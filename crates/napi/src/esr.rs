@@ -1,5 +1,7 @@
 //! `decodeEsr()` and `formatEsr()`.
 
+use std::fmt::{self, Write};
+
 use napi::bindgen_prelude::{BigInt, BufferSlice};
 use napi_derive::napi;
 use seawall_arm64::{AbortCause, AbortKind, Esr, SynchronousErrorType};
@@ -71,18 +73,29 @@ pub fn decode_esr(esr: BigInt, mut record: BufferSlice<'_>) -> String {
     // An abort has no texts.
     abort.copy_to(&mut record);
     let class = esr.exception_class();
-    let mut lines = format!("{}\t{}\t{}", class.bits(), class.name(), u8::from(esr.il()));
+    let il = u8::from(esr.il());
+    let mut lines = text(format_args!("{}\t{}\t{il}", class.bits(), class.name()));
     for field in syndrome.fields() {
         let (high, low) = field.bits;
         let (name, value, meaning) = (field.name, field.value, field.meaning);
-        lines.push_str(&format!("\n{name}\t{high}\t{low}\t{value:#x}\t{meaning}"));
+        let line = format_args!("\n{name}\t{high}\t{low}\t{value:#x}\t{meaning}");
+        // A String takes everything.
+        lines.write_fmt(line).unwrap_or(());
     }
     lines
+}
+
+/// Text with room for all fields of an ESR value: to grow step by step costs more than the text.
+fn text(beginning: fmt::Arguments<'_>) -> String {
+    let mut text = String::with_capacity(2048);
+    // A String takes everything.
+    text.write_fmt(beginning).unwrap_or(());
+    text
 }
 
 /// Describes an ESR value for people.
 #[napi(catch_unwind)]
 #[must_use]
 pub fn format_esr(esr: BigInt) -> String {
-    Esr::from_bits(word(&esr)).decode().to_string()
+    text(format_args!("{}", Esr::from_bits(word(&esr)).decode()))
 }
