@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use seawall_arm64::{Esr, Gpa, Gva};
 
-use crate::abi::{self, KvmRun, KvmRunExit};
+use crate::abi::{self, ArmNisv, ArmSea, FailEntry, InternalError, KvmRun, MemoryFault, Mmio, SystemEvent};
 use crate::error::{Errno, KvmError};
 use crate::exit::{SeaExit, SystemEventKind, VcpuExit};
 
@@ -101,14 +101,102 @@ impl RunPage {
         unsafe { place.read_volatile() }
     }
 
-    /// Copies the exit out of the page. This is the one place that reads the exit union, keyed by the exit reason:
-    /// under another reason the bytes are stale and look plausible.
-    pub(crate) fn exit(&self) -> VcpuExit {
+    /// Copies one member out of the exit union: the others' bytes are stale, and there are many of them.
+    fn member<T: ExitMember>(&self) -> T {
         // SAFETY: `base` points to a live `KvmRun` for as long as `self` lives (invariant of `map_with`).
         let place = unsafe { &raw const (*self.base.as_ptr()).exit };
-        // SAFETY: the place is valid and aligned; the union's members are integers, valid for every bit pattern.
-        let payload = unsafe { place.read_volatile() };
-        decode(self.exit_reason(), &payload)
+        // SAFETY: the union has such a member, at its start as all of them, and each bit pattern is valid for it
+        // (`ExitMember`). The kernel writes to it in `KVM_RUN` alone, and no other thread of ours does.
+        unsafe { place.cast::<T>().read() }
+    }
+
+    /// Copies the exit out of the page. This is the one place that reads the exit union, keyed by the exit reason:
+    /// under another reason the bytes are stale and look plausible.
+    ///
+    /// Total: a reason this version does not know keeps its number and the start of its payload.
+    pub(crate) fn exit(&self) -> VcpuExit {
+        match self.exit_reason() {
+            abi::KVM_EXIT_MMIO => {
+                let mmio: Mmio = self.member();
+                let gpa = Gpa::from_bits(mmio.phys_addr);
+                let len = u8::try_from(mmio.len.min(8)).unwrap_or(8);
+                if mmio.is_write == 0 {
+                    VcpuExit::MmioRead { gpa, len }
+                } else {
+                    VcpuExit::MmioWrite {
+                        gpa,
+                        data: mmio.data,
+                        len,
+                    }
+                }
+            }
+            abi::KVM_EXIT_ARM_SEA => {
+                let sea: ArmSea = self.member();
+                VcpuExit::ArmSea(SeaExit {
+                    esr: Esr::from_bits(sea.esr),
+                    gva: (sea.esr & ESR_FNV == 0).then(|| Gva::from_bits(sea.gva)),
+                    gpa: (sea.flags & abi::KVM_EXIT_ARM_SEA_FLAG_GPA_VALID != 0)
+                        .then(|| Gpa::from_bits(sea.gpa)),
+                })
+            }
+            abi::KVM_EXIT_ARM_NISV => {
+                let nisv: ArmNisv = self.member();
+                VcpuExit::Nisv {
+                    esr_iss: nisv.esr_iss,
+                    gpa: Gpa::from_bits(nisv.fault_ipa),
+                }
+            }
+            abi::KVM_EXIT_ARM_LDST64B => {
+                let access: ArmNisv = self.member();
+                VcpuExit::Ldst64b {
+                    esr_iss: access.esr_iss,
+                    gpa: Gpa::from_bits(access.fault_ipa),
+                }
+            }
+            abi::KVM_EXIT_MEMORY_FAULT => {
+                let fault: MemoryFault = self.member();
+                VcpuExit::MemoryFault {
+                    flags: fault.flags,
+                    gpa: Gpa::from_bits(fault.gpa),
+                    size: fault.size,
+                    errno: Errno(libc::EFAULT),
+                }
+            }
+            abi::KVM_EXIT_SYSTEM_EVENT => {
+                let event: SystemEvent = self.member();
+                let kind = match event.kind {
+                    abi::KVM_SYSTEM_EVENT_SHUTDOWN => SystemEventKind::Shutdown,
+                    abi::KVM_SYSTEM_EVENT_RESET => SystemEventKind::Reset,
+                    abi::KVM_SYSTEM_EVENT_CRASH => SystemEventKind::Crash,
+                    other => SystemEventKind::Other(other),
+                };
+                VcpuExit::SystemEvent {
+                    kind,
+                    flags: (event.ndata > 0).then_some(event.data[0]),
+                }
+            }
+            abi::KVM_EXIT_INTR => VcpuExit::Interrupted,
+            abi::KVM_EXIT_FAIL_ENTRY => {
+                let entry: FailEntry = self.member();
+                VcpuExit::FailEntry {
+                    hardware_entry_failure_reason: entry.hardware_entry_failure_reason,
+                    cpu: entry.cpu,
+                }
+            }
+            abi::KVM_EXIT_INTERNAL_ERROR => {
+                let internal: InternalError = self.member();
+                VcpuExit::InternalError {
+                    suberror: internal.suberror,
+                }
+            }
+            reason => {
+                let words: [u64; 32] = self.member();
+                VcpuExit::Unknown {
+                    reason,
+                    payload: [words[0], words[1], words[2], words[3]],
+                }
+            }
+        }
     }
 
     /// The exit of a `KVM_RUN` that failed with `EFAULT` or `EHWPOISON`, where KVM described it.
@@ -141,7 +229,7 @@ impl RunPage {
     }
 
     #[cfg(test)]
-    fn fill(&self, reason: u32, exit: KvmRunExit) {
+    fn fill(&self, reason: u32, exit: abi::KvmRunExit) {
         // SAFETY: an anonymous page of the test's own.
         let run = unsafe { &mut *self.base.as_ptr() };
         run.exit_reason = reason;
@@ -157,103 +245,33 @@ impl Drop for RunPage {
     }
 }
 
-/// Decodes an exit. Total: a reason this version does not know keeps its number and the start of its payload.
-fn decode(reason: u32, payload: &KvmRunExit) -> VcpuExit {
-    // SAFETY: every member of the union is made of integers, for which each bit pattern is valid. The same holds for
-    // each of the reads below; which member is meaningful is decided by `reason` alone.
-    let words = unsafe { payload.words };
-    match reason {
-        abi::KVM_EXIT_MMIO => {
-            // SAFETY: see above.
-            let mmio = unsafe { payload.mmio };
-            let gpa = Gpa::from_bits(mmio.phys_addr);
-            let len = u8::try_from(mmio.len.min(8)).unwrap_or(8);
-            if mmio.is_write == 0 {
-                VcpuExit::MmioRead { gpa, len }
-            } else {
-                VcpuExit::MmioWrite {
-                    gpa,
-                    data: mmio.data,
-                    len,
-                }
-            }
-        }
-        abi::KVM_EXIT_ARM_SEA => {
-            // SAFETY: see above.
-            let sea = unsafe { payload.arm_sea };
-            VcpuExit::ArmSea(SeaExit {
-                esr: Esr::from_bits(sea.esr),
-                gva: (sea.esr & ESR_FNV == 0).then(|| Gva::from_bits(sea.gva)),
-                gpa: (sea.flags & abi::KVM_EXIT_ARM_SEA_FLAG_GPA_VALID != 0).then(|| Gpa::from_bits(sea.gpa)),
-            })
-        }
-        abi::KVM_EXIT_ARM_NISV => {
-            // SAFETY: see above.
-            let nisv = unsafe { payload.arm_nisv };
-            VcpuExit::Nisv {
-                esr_iss: nisv.esr_iss,
-                gpa: Gpa::from_bits(nisv.fault_ipa),
-            }
-        }
-        abi::KVM_EXIT_ARM_LDST64B => {
-            // SAFETY: see above; exit 42 shares the member of exit 28.
-            let access = unsafe { payload.arm_nisv };
-            VcpuExit::Ldst64b {
-                esr_iss: access.esr_iss,
-                gpa: Gpa::from_bits(access.fault_ipa),
-            }
-        }
-        abi::KVM_EXIT_MEMORY_FAULT => {
-            // SAFETY: see above.
-            let fault = unsafe { payload.memory_fault };
-            VcpuExit::MemoryFault {
-                flags: fault.flags,
-                gpa: Gpa::from_bits(fault.gpa),
-                size: fault.size,
-                errno: Errno(libc::EFAULT),
-            }
-        }
-        abi::KVM_EXIT_SYSTEM_EVENT => {
-            // SAFETY: see above.
-            let event = unsafe { payload.system_event };
-            let kind = match event.kind {
-                abi::KVM_SYSTEM_EVENT_SHUTDOWN => SystemEventKind::Shutdown,
-                abi::KVM_SYSTEM_EVENT_RESET => SystemEventKind::Reset,
-                abi::KVM_SYSTEM_EVENT_CRASH => SystemEventKind::Crash,
-                other => SystemEventKind::Other(other),
-            };
-            VcpuExit::SystemEvent {
-                kind,
-                flags: (event.ndata > 0).then_some(event.data[0]),
-            }
-        }
-        abi::KVM_EXIT_INTR => VcpuExit::Interrupted,
-        abi::KVM_EXIT_FAIL_ENTRY => {
-            // SAFETY: see above.
-            let entry = unsafe { payload.fail_entry };
-            VcpuExit::FailEntry {
-                hardware_entry_failure_reason: entry.hardware_entry_failure_reason,
-                cpu: entry.cpu,
-            }
-        }
-        abi::KVM_EXIT_INTERNAL_ERROR => {
-            // SAFETY: see above.
-            let internal = unsafe { payload.internal };
-            VcpuExit::InternalError {
-                suberror: internal.suberror,
-            }
-        }
-        reason => VcpuExit::Unknown {
-            reason,
-            payload: [words[0], words[1], words[2], words[3]],
-        },
-    }
-}
+/// A member of [`KvmRunExit`].
+///
+/// # Safety
+/// The union has a member of this type, and the type is made of integers, for which each bit pattern is valid.
+unsafe trait ExitMember: Copy {}
+
+// SAFETY: a member, made of integers.
+unsafe impl ExitMember for Mmio {}
+// SAFETY: a member, made of integers.
+unsafe impl ExitMember for ArmSea {}
+// SAFETY: a member, made of integers.
+unsafe impl ExitMember for ArmNisv {}
+// SAFETY: a member, made of integers.
+unsafe impl ExitMember for MemoryFault {}
+// SAFETY: a member, made of integers.
+unsafe impl ExitMember for SystemEvent {}
+// SAFETY: a member, made of integers.
+unsafe impl ExitMember for FailEntry {}
+// SAFETY: a member, made of integers.
+unsafe impl ExitMember for InternalError {}
+// SAFETY: a member, made of integers.
+unsafe impl ExitMember for [u64; 32] {}
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::abi::{ArmSea, FailEntry, MemoryFault, Mmio, SystemEvent};
+    use crate::abi::KvmRunExit;
 
     fn exit_of(reason: u32, exit: KvmRunExit) -> VcpuExit {
         let page = RunPage::anonymous().expect("a page of memory");

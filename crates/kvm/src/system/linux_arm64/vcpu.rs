@@ -89,11 +89,11 @@ impl Vcpu {
         }
         // SAFETY: KVM_RUN on a vCPU descriptor takes no memory of ours but the run page, which is mapped.
         let status = unsafe { libc::ioctl(self.fd.as_raw_fd(), abi::KVM_RUN as _, 0) };
-        let errno = Errno::last();
+        let errno = (status != 0).then(Errno::last);
         let signal = self.slot.as_ref().and_then(RunSlot::leave);
-        if status == 0 {
+        let Some(errno) = errno else {
             return Ok(self.page.exit());
-        }
+        };
         match (errno.0, signal) {
             // A kick that came at the same time stays: `immediate_exit` ends the next run.
             (libc::EINTR, Some(signal)) => Ok(VcpuExit::MemoryErrorSignal(signal)),
