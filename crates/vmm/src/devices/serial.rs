@@ -84,6 +84,8 @@ const POLLS: u8 = 2;
 /// A 16550A. Accesses that are not one byte wide do not reach its registers, as on hardware with a byte lane.
 pub(crate) struct Serial {
     uart: vm_superio::Serial<NoTrigger, NoEvents, io::Sink>,
+    /// Its registers since they last changed: it hands out copies, with a buffer.
+    state: SerialState,
     peer: Arc<dyn SerialPeer>,
     /// Absent where there is no interrupt controller.
     interrupt: Option<Arc<dyn InterruptLine>>,
@@ -118,6 +120,7 @@ impl Serial {
     pub(crate) fn new(peer: Arc<dyn SerialPeer>, interrupt: Option<Arc<dyn InterruptLine>>) -> Self {
         Self {
             uart: vm_superio::Serial::new(NoTrigger, io::sink()),
+            state: SerialState::default(),
             peer,
             interrupt,
             input: VecDeque::with_capacity(INPUT_CAPACITY),
@@ -144,15 +147,14 @@ impl Serial {
         let Some(register) = register(offset, len.into()) else {
             return 0;
         };
-        let state = self.uart.state();
         let value = match register {
-            DATA if !divisor_latch(&state) => self.receive(&state),
+            DATA if !self.divisor_latch() => self.receive(),
             IIR => self.identify_interrupt(),
             LSR => {
                 self.polls = self.polls.saturating_add(1);
-                self.line_status(&state)
+                self.line_status()
             }
-            _ => self.uart.read(register),
+            _ => self.read_uart(register),
         };
         self.look();
         value
@@ -162,10 +164,9 @@ impl Serial {
         let (Some(register), [byte]) = (register(offset, data.len()), data) else {
             return;
         };
-        let before = self.uart.state();
-        if register == DATA && !divisor_latch(&before) {
+        if register == DATA && !self.divisor_latch() {
             self.emptied = true;
-            if !loops_back(&before) {
+            if !self.loops_back() {
                 self.peer.take_output(*byte);
                 self.look();
                 return;
@@ -173,9 +174,11 @@ impl Serial {
         } else {
             self.polls = 0;
         }
+        let before = self.state.interrupt_enable;
         let written = self.uart.write(register, *byte);
         debug_assert!(written.is_ok(), "neither the trigger nor the sink fails");
-        let enabled = self.uart.state().interrupt_enable & !before.interrupt_enable;
+        self.state = self.uart.state();
+        let enabled = self.state.interrupt_enable & !before;
         self.emptied |= enabled & IER_TRANSMITTER_EMPTY != 0;
         self.handled &= !enabled;
         self.look();
@@ -212,7 +215,7 @@ impl Serial {
         let ready = !self.peer.is_busy();
         self.emptied |= ready && !self.ready;
         self.ready = ready;
-        let pending = self.pending_interrupts(&self.uart.state());
+        let pending = self.pending_interrupts();
         // An edge for each, so that the guest hears of what begins while it handles something else.
         if pending & !self.pending != 0
             && let Some(interrupt) = &self.interrupt
@@ -222,10 +225,16 @@ impl Serial {
         self.pending = pending;
     }
 
-    fn receive(&mut self, state: &SerialState) -> u8 {
+    fn read_uart(&mut self, register: u8) -> u8 {
+        let value = self.uart.read(register);
+        self.state = self.uart.state();
+        value
+    }
+
+    fn receive(&mut self) -> u8 {
         // What was looped back went in first.
-        if state.line_status & LSR_DATA_READY != 0 || !self.receives(state) {
-            return self.uart.read(DATA);
+        if self.state.line_status & LSR_DATA_READY != 0 || !self.receives() {
+            return self.read_uart(DATA);
         }
         let byte = self.input.pop_front().unwrap_or(0);
         if self.input.is_empty() {
@@ -238,7 +247,7 @@ impl Serial {
     }
 
     fn identify_interrupt(&mut self) -> u8 {
-        let identified = self.pending_interrupts(&self.uart.state()) & !self.handled;
+        let identified = self.pending_interrupts() & !self.handled;
         let identity = if identified & IER_RECEIVED_DATA != 0 {
             self.pending &= IER_RECEIVED_DATA;
             IIR_RECEIVED_DATA
@@ -256,42 +265,50 @@ impl Serial {
         IIR_FIFOS_ENABLED | identity
     }
 
-    fn line_status(&self, state: &SerialState) -> u8 {
+    fn line_status(&self) -> u8 {
         let mut status = 0;
-        if self.transmits(state) {
+        if self.transmits() {
             status |= LSR_THRE | LSR_TEMT;
         }
-        if self.has_data(state) {
+        if self.has_data() {
             status |= LSR_DATA_READY;
         }
         status
     }
 
-    fn pending_interrupts(&self, state: &SerialState) -> u8 {
+    fn pending_interrupts(&self) -> u8 {
         let mut causes = 0;
-        if self.has_data(state) {
+        if self.has_data() {
             causes |= IER_RECEIVED_DATA;
         }
-        if self.emptied && self.transmits(state) {
+        if self.emptied && self.transmits() {
             causes |= IER_TRANSMITTER_EMPTY;
         }
-        causes & state.interrupt_enable
+        causes & self.state.interrupt_enable
     }
 
-    fn has_data(&self, state: &SerialState) -> bool {
-        state.line_status & LSR_DATA_READY != 0 || !self.input.is_empty() && self.receives(state)
+    fn has_data(&self) -> bool {
+        self.state.line_status & LSR_DATA_READY != 0 || !self.input.is_empty() && self.receives()
     }
 
-    fn transmits(&self, state: &SerialState) -> bool {
-        self.ready || loops_back(state)
+    fn transmits(&self) -> bool {
+        self.ready || self.loops_back()
     }
 
     /// Whether the guest wants input: it is interrupted by it or polls for it, and has not asked the other side to wait
     /// (RTS) or cut it off (LOOP).
-    fn receives(&self, state: &SerialState) -> bool {
-        let listens = state.interrupt_enable & IER_RECEIVED_DATA != 0 || self.polls >= POLLS;
-        let waits = state.modem_control & (MCR_DTR | MCR_RTS) == MCR_DTR;
-        listens && !waits && !loops_back(state)
+    fn receives(&self) -> bool {
+        let listens = self.state.interrupt_enable & IER_RECEIVED_DATA != 0 || self.polls >= POLLS;
+        let waits = self.state.modem_control & (MCR_DTR | MCR_RTS) == MCR_DTR;
+        listens && !waits && !self.loops_back()
+    }
+
+    const fn divisor_latch(&self) -> bool {
+        self.state.line_control & LCR_DLAB != 0
+    }
+
+    const fn loops_back(&self) -> bool {
+        self.state.modem_control & MCR_LOOP != 0
     }
 }
 
@@ -299,14 +316,6 @@ fn register(offset: u64, len: usize) -> Option<u8> {
     u8::try_from(offset)
         .ok()
         .filter(|_| len == 1 && offset < REGISTERS)
-}
-
-const fn divisor_latch(state: &SerialState) -> bool {
-    state.line_control & LCR_DLAB != 0
-}
-
-const fn loops_back(state: &SerialState) -> bool {
-    state.modem_control & MCR_LOOP != 0
 }
 
 impl fmt::Debug for Serial {

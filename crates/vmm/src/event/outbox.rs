@@ -23,6 +23,8 @@ pub(crate) struct Outbox {
     queue: Mutex<Queue>,
     /// Behind a lock of its own: a guest that prints and one that loses pages do not wait for each other.
     console: Mutex<ConsoleQueue>,
+    /// What the queue says of itself: a driver asks before each byte.
+    console_busy: AtomicBool,
     wake: Wake,
     woken: AtomicBool,
 }
@@ -91,6 +93,7 @@ impl Outbox {
         Self {
             queue: Mutex::default(),
             console: Mutex::default(),
+            console_busy: AtomicBool::new(false),
             wake,
             woken: AtomicBool::new(false),
         }
@@ -131,9 +134,16 @@ impl Outbox {
         self.console.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn change_console<T>(&self, change: impl FnOnce(&mut ConsoleQueue) -> T) -> T {
+        let mut console = self.console();
+        let changed = change(&mut console);
+        self.console_busy.store(console.is_busy(), Ordering::SeqCst);
+        changed
+    }
+
     /// Keeps console output, and wakes its reader where that waits for some.
     pub(crate) fn push_console(&self, bytes: &[u8]) {
-        let waited_for = self.console().push(bytes);
+        let waited_for = self.change_console(|console| console.push(bytes));
         if waited_for {
             self.wake();
         }
@@ -142,19 +152,19 @@ impl Outbox {
     /// Whether so much console output waits for its reader that the guest is to send no more.
     #[must_use]
     pub(crate) fn console_is_busy(&self) -> bool {
-        self.console().is_busy()
+        self.console_busy.load(Ordering::SeqCst)
     }
 
     /// Takes up to `max` bytes of console output. From the first time on somebody reads the console, and the guest has to
     /// wait where too much of it waits; a reader that finds nothing is woken when there is something.
     pub(crate) fn take_console(&self, max: usize) -> Vec<u8> {
         self.listen();
-        self.console().take(max)
+        self.change_console(|console| console.take(max))
     }
 
     /// Says that nobody reads the console any more.
     pub(crate) fn release_console(&self) {
-        self.console().release();
+        self.change_console(ConsoleQueue::release);
     }
 
     /// Wakes the reader, if it was not woken since it last took something.
