@@ -330,7 +330,7 @@ test('an injection that the kernel refuses is made of registers, and one that no
   await vm.start()
   t.is((await vm.wait()).reason, 'shutdown')
   t.deepEqual(methods, ['registers'])
-  const hopeless = [{ step: 'refuse-register', name: 'esr_el1', errno: 5 }, sea] as const
+  const hopeless = [{ step: 'refuse-register', name: 'esr_el1', errno: 5 }, ...refused] as const
   await using other = await Vm.create({ ...valid, backend: simulated({ script: [hopeless] }) })
   await other.start()
   const { reason, error } = await other.wait()

@@ -41,39 +41,46 @@ const byKernel = { method: 'vcpu-events', result: 'ok' } as const
 
 /** Every behaviour that KVM and the simulator share. */
 export const behaviours: Behaviour[] = [
-  {
-    name: 'where the kernel says success and does nothing, the whole entry is made of registers',
-    guest: 'walk-el1',
-    arm: 'fsc=0x1e s1ptw=1',
-    script: [
-      [
-        ready,
-        {
-          step: 'sea',
-          esr: 0x9200_001en,
-          pstate: EL1,
-          pc: PC,
-          far: 0xc000_0010n,
-          gpa: null,
-          ignoresInjection: true,
-        },
-        exception,
-        ...done,
+  ...(
+    [
+      ['', 'walk-el1', PC],
+      [', also where a vector may be', 'walk-aligned-el1', PC & ~0x7fn],
+    ] as const
+  ).map(
+    ([where, guest, pc]): Behaviour => ({
+      name: `where the kernel says success and does nothing, the whole entry is made of registers${where}`,
+      guest,
+      arm: 'fsc=0x1e s1ptw=1',
+      script: [
+        [
+          ready,
+          {
+            step: 'sea',
+            esr: 0x9200_001en,
+            pstate: EL1,
+            pc,
+            far: 0xc000_0010n,
+            gpa: null,
+            ignoresInjection: true,
+          },
+          exception,
+          ...done,
+        ],
       ],
-    ],
-    exit: shutdown,
-    failures: [
-      {
-        ...injected,
-        abort: { cause: 'parity-ecc-table-walk', walkLevel: 2 },
-        gva: 0xc000_0010n,
-        gpa: null,
-        injection: { method: 'registers', result: 'ok', esr: 0x9600_001en },
-      },
-    ],
-    exceptions: [{ vector: 0x200n, esr: 0x9600_001en, far: 0xc000_0010n }],
-    lines: ['ready', 'done'],
-  },
+      exit: shutdown,
+      failures: [
+        {
+          ...injected,
+          abort: { cause: 'parity-ecc-table-walk', walkLevel: 2 },
+          gva: 0xc000_0010n,
+          gpa: null,
+          injection: { method: 'registers', result: 'ok', esr: 0x9600_001en },
+        },
+      ],
+      exceptions: [{ vector: 0x200n, esr: 0x9600_001en, far: 0xc000_0010n }],
+      lines: ['ready', 'done'],
+    }),
+  ),
   {
     name: 'an abort of an AArch32 application is contained',
     guest: 'read-el0-aarch32',

@@ -54,6 +54,9 @@ main:
 #endif
 	load	x1, ADDRESS
 	mov	x0, #MARKER
+#ifdef ALIGNMENT
+	.balign	ALIGNMENT
+#endif
 access:
 	ACCESS
 	report	"value=", x0

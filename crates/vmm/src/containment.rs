@@ -20,7 +20,7 @@ use crate::vcpu::RunContext;
 #[derive(Debug)]
 pub(crate) struct Assessment {
     /// The failure as it is told, with the verdict and nothing carried out yet.
-    pub(crate) failure: MemoryFailure,
+    pub(crate) failure: Box<MemoryFailure>,
     /// The threshold that it reaches.
     pub(crate) threshold: Option<Threshold>,
 }
@@ -46,7 +46,7 @@ impl RunContext {
             same_fault: injections,
         };
         let verdict = sea::decide(&error, &history, &self.policy);
-        let failure = MemoryFailure {
+        let failure = Box::new(MemoryFailure {
             backend: self.backend,
             source,
             error,
@@ -62,7 +62,7 @@ impl RunContext {
             deferral: None,
             injection: None,
             ledger: totals,
-        };
+        });
         Assessment {
             failure,
             threshold: verdict.threshold,
@@ -70,13 +70,16 @@ impl RunContext {
     }
 
     fn record(&self, error: &MemoryError) -> (FailureSource, Option<PageHit>, LedgerTotals) {
+        // Of the others what is out of reach makes no difference.
+        let may_be_ours = matches!(
+            error.report,
+            ErrorReport::MemoryFault | ErrorReport::Signal { .. }
+        );
+        let gpa = error.gpa.filter(|_| may_be_ours);
         // Asked before the ledger is locked: a page that is being taken is awaited.
-        let out_of_reach = error.gpa.is_some_and(|gpa| self.is_out_of_reach(gpa));
+        let out_of_reach = gpa.is_some_and(|gpa| self.is_out_of_reach(gpa));
         let mut ledger = self.ledger();
-        let known = error
-            .gpa
-            .and_then(|gpa| ledger.around(gpa))
-            .map(|page| page.state);
+        let known = gpa.and_then(|gpa| ledger.around(gpa)).map(|page| page.state);
         let out_of_reach = out_of_reach || known.is_some_and(PageState::is_out_of_reach);
         let (source, granule) = match error.report {
             ErrorReport::Sea { .. } => (FailureSource::Sea, self.granule),
@@ -91,7 +94,7 @@ impl RunContext {
                 (_, Some(_)) => (FailureSource::SigbusAr, Granule::from_lsb(lsb)),
             },
         };
-        let hit = ledger.record(error.gpa, granule, source, SystemTime::now());
+        let hit = ledger.record(error.gpa, granule, source, SystemTime::now);
         (source, hit, ledger.totals())
     }
 

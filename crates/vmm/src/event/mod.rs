@@ -136,6 +136,11 @@ pub struct MemoryFailure {
 }
 
 impl MemoryFailure {
+    /// Whether something is still to be done about it: it waits, or its access runs again.
+    pub(crate) const fn is_unsettled(&self) -> bool {
+        self.waits() || matches!(self.action, FailureAction::Defer)
+    }
+
     /// Whether the abort was neither injected nor decided otherwise.
     pub(crate) const fn waits(&self) -> bool {
         matches!(self.action, FailureAction::Pause | FailureAction::Stop) && self.error.vcpu.is_some()

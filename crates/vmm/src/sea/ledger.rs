@@ -32,6 +32,20 @@ pub struct PoisonedPage {
     pub source: FailureSource,
 }
 
+impl PoisonedPage {
+    /// Counts a failure on it.
+    const fn hit(&mut self) -> PageHit {
+        // A page that was replaced on purpose and is lost again starts anew, and keeps its count.
+        let replaced = matches!(self.state, PageState::Replaced);
+        let first = self.hits == 0 || replaced;
+        if replaced {
+            self.state = PageState::Poisoned;
+        }
+        self.hits += 1;
+        PageHit { page: *self, first }
+    }
+}
+
 /// What has been done about a lost page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PageState {
@@ -129,37 +143,38 @@ impl Ledger {
         gpa: Option<Gpa>,
         granule: Granule,
         source: FailureSource,
-        now: SystemTime,
+        now: impl FnOnce() -> SystemTime,
     ) -> Option<PageHit> {
         self.failures += 1;
         let gpa = gpa?;
-        let around = self.around(gpa).filter(|page| page.size >= granule.bytes());
-        let (start, size) = match around {
-            Some(page) => (page.gpa, page.size),
-            None => (gpa.page(granule.bytes()), granule.bytes()),
-        };
+        if let Some(page) = self.around_mut(gpa)
+            && page.size >= granule.bytes()
+        {
+            return Some(page.hit());
+        }
+        let size = granule.bytes();
+        let start = gpa.page(size);
         let hits = self.take_in(start, size);
         let page = self.pages.entry(start).or_insert(PoisonedPage {
             gpa: start,
             size,
             state: PageState::Poisoned,
             hits,
-            first_seen: now,
+            first_seen: now(),
             source,
         });
-        // A page that was replaced on purpose and is lost again starts anew, and keeps its count.
-        let first = page.hits == 0 || page.state == PageState::Replaced;
-        if page.state == PageState::Replaced {
-            page.state = PageState::Poisoned;
-        }
-        page.hits += 1;
-        Some(PageHit { page: *page, first })
+        Some(page.hit())
     }
 
     /// The page that an address lies in, whatever was done about it.
     #[must_use]
     pub fn around(&self, gpa: Gpa) -> Option<&PoisonedPage> {
         let (_, page) = self.pages.range(..=gpa).next_back()?;
+        (gpa.bits() - page.gpa.bits() < page.size).then_some(page)
+    }
+
+    fn around_mut(&mut self, gpa: Gpa) -> Option<&mut PoisonedPage> {
+        let (_, page) = self.pages.range_mut(..=gpa).next_back()?;
         (gpa.bits() - page.gpa.bits() < page.size).then_some(page)
     }
 
@@ -216,7 +231,7 @@ impl Ledger {
 mod tests {
     use super::*;
 
-    const NOW: SystemTime = SystemTime::UNIX_EPOCH;
+    const NOW: fn() -> SystemTime = || SystemTime::UNIX_EPOCH;
 
     fn hit(ledger: &mut Ledger, gpa: u64) -> PageHit {
         ledger

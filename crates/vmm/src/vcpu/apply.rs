@@ -1,9 +1,11 @@
 //! Carrying out an injection on a vCPU, and looking whether it happened.
 //!
 //! The kernel does the exception entry (vector, PSTATE, ELR, SPSR) when it injects a data abort, and drops most of the
-//! syndrome. So ESR_EL1 gets a sentinel first; if the kernel's injection replaced it, ESR_EL1 and FAR_EL1 are written
-//! again with what the processor reported. If the sentinel is still there the kernel did nothing and said success (it
-//! may, after an abort on a stage-1 table walk): then the whole entry is made of register writes.
+//! syndrome: ESR_EL1 and FAR_EL1 are written again with what the processor reported. But it may do nothing and say success,
+//! after an abort on a stage-1 table walk. Where PC has not moved the whole entry is made of register writes, from the
+//! registers that the access was interrupted with.
+//!
+//! Each call costs as much as a seventh of the shortest way through the kernel, so that there are few.
 
 use seawall_arm64::{
     AbortKind, EntryState, Esr, Exception, ExceptionEntry, FarUpdate, Gva, Pstate, take_exception,
@@ -14,14 +16,23 @@ use crate::backend::VcpuBackend;
 use crate::error::InjectionError;
 use crate::event::{Injection, InjectionMethod};
 use crate::mode;
-use crate::sea::{Fidelity, InjectionPlan};
+use crate::sea::{Consumer, Fidelity, InjectionPlan};
 
 /// A value that no processor and no kernel writes to ESR_EL1: bits 63:56 are reserved.
 const SENTINEL: u64 = 0xa5a5_5ea1_5ea1_5ea1;
 
-/// Injects an abort as planned. Never loses one in silence: what did not happen is in the answer.
-pub(crate) fn inject(vcpu: &mut dyn VcpuBackend, plan: &InjectionPlan) -> Injection {
-    match try_inject(vcpu, plan) {
+/// Reads the registers that an exception would interrupt.
+pub(super) fn interrupted(vcpu: &mut dyn VcpuBackend) -> Result<Consumer, KvmError> {
+    Ok(Consumer {
+        pc: Gva::from_bits(vcpu.get_register(RegId::PC)?),
+        pstate: Pstate::from_bits(vcpu.get_register(RegId::PSTATE)?),
+    })
+}
+
+/// Injects an abort as planned into a vCPU with these registers. Never loses one in silence: what did not happen is in the
+/// answer.
+pub(crate) fn inject(vcpu: &mut dyn VcpuBackend, plan: &InjectionPlan, interrupted: Consumer) -> Injection {
+    match try_inject(vcpu, plan, interrupted) {
         Ok((method, esr)) => Injection {
             method,
             esr: Some(esr),
@@ -37,7 +48,11 @@ pub(crate) fn inject(vcpu: &mut dyn VcpuBackend, plan: &InjectionPlan) -> Inject
 
 /// Injects an SError. The guest takes it at once, or when it unmasks it.
 pub(crate) fn inject_serror(vcpu: &mut dyn VcpuBackend, iss: Option<u32>) -> Injection {
-    let injected = supported_mode(vcpu).and_then(|()| Ok(vcpu.set_events(VcpuEvents::SError { iss })?));
+    let injected = vcpu
+        .get_register(RegId::PSTATE)
+        .map_err(InjectionError::from)
+        .and_then(|pstate| supported_mode(Pstate::from_bits(pstate)))
+        .and_then(|()| Ok(vcpu.set_events(VcpuEvents::SError { iss })?));
     Injection {
         method: InjectionMethod::SError,
         esr: None,
@@ -46,8 +61,7 @@ pub(crate) fn inject_serror(vcpu: &mut dyn VcpuBackend, iss: Option<u32>) -> Inj
 }
 
 /// Refuses what would compute nonsense: the kernel's exception entry from such a mode is another one.
-fn supported_mode(vcpu: &mut dyn VcpuBackend) -> Result<(), InjectionError> {
-    let pstate = Pstate::from_bits(vcpu.get_register(RegId::PSTATE)?);
+fn supported_mode(pstate: Pstate) -> Result<(), InjectionError> {
     mode::check(pstate).map_err(InjectionError::Mode)
 }
 
@@ -56,29 +70,53 @@ const FNV: u64 = 1 << 10;
 
 type Failed = (InjectionMethod, InjectionError);
 
-fn try_inject(vcpu: &mut dyn VcpuBackend, plan: &InjectionPlan) -> Result<(InjectionMethod, Esr), Failed> {
-    supported_mode(vcpu).map_err(|error| (InjectionMethod::Registers, error))?;
-    if !plan.after_access {
-        // The address the kernel would use is that of some access before.
-        return enter_by_registers(vcpu, plan).map_err(|error| (InjectionMethod::Registers, error));
-    }
+fn try_inject(
+    vcpu: &mut dyn VcpuBackend,
+    plan: &InjectionPlan,
+    interrupted: Consumer,
+) -> Result<(InjectionMethod, Esr), Failed> {
+    supported_mode(interrupted.pstate).map_err(|error| (InjectionMethod::Registers, error))?;
+    // Else the address the kernel would use is that of some access before.
     let by_events = |error: KvmError| (InjectionMethod::VcpuEvents, InjectionError::from(error));
-    let saved = vcpu.get_register(RegId::ESR_EL1).map_err(by_events)?;
-    vcpu.set_register(RegId::ESR_EL1, SENTINEL).map_err(by_events)?;
-    if vcpu.set_events(VcpuEvents::ExternalDataAbort).is_ok() {
-        // Where this cannot be read nobody knows whether the abort was taken, and a second one must not follow it.
-        let found = vcpu.get_register(RegId::ESR_EL1).map_err(by_events)?;
-        if found != SENTINEL {
-            return finish_by_registers(vcpu, plan, Esr::from_bits(found)).map_err(|error| {
-                // The abort was taken, so its handler reads at least what the kernel wrote.
-                drop(vcpu.set_register(RegId::ESR_EL1, found));
-                (InjectionMethod::VcpuEventsAndRegisters, error)
-            });
-        }
+    if !plan.after_access || !enter_by_events(vcpu, interrupted.pc).map_err(by_events)? {
+        return enter_by_registers(vcpu, plan, interrupted)
+            .map_err(|error| (InjectionMethod::Registers, error));
+    }
+    let entered = |error| (InjectionMethod::VcpuEventsAndRegisters, error);
+    let found = vcpu
+        .get_register(RegId::ESR_EL1)
+        .map_err(|error| entered(error.into()))?;
+    finish_by_registers(vcpu, plan, Esr::from_bits(found)).map_err(|error| {
+        // The abort was taken, so its handler reads at least what the kernel wrote.
+        drop(vcpu.set_register(RegId::ESR_EL1, found));
+        entered(error)
+    })
+}
+
+/// Has the kernel inject a data abort, and looks whether it did. Where that cannot be read nobody knows, and a second abort
+/// must not follow.
+fn enter_by_events(vcpu: &mut dyn VcpuBackend, pc: Gva) -> Result<bool, KvmError> {
+    if !may_be_vector(pc) {
+        return Ok(vcpu.set_events(VcpuEvents::ExternalDataAbort).is_ok()
+            && vcpu.get_register(RegId::PC)? != pc.bits());
+    }
+    // An access at the vector that the abort goes to, such as of a lost stack, leaves PC where it is.
+    let saved = vcpu.get_register(RegId::ESR_EL1)?;
+    vcpu.set_register(RegId::ESR_EL1, SENTINEL)?;
+    if vcpu.set_events(VcpuEvents::ExternalDataAbort).is_ok()
+        && vcpu.get_register(RegId::ESR_EL1)? != SENTINEL
+    {
+        return Ok(true);
     }
     // The guest must not see the sentinel, whatever happens next.
-    vcpu.set_register(RegId::ESR_EL1, saved).map_err(by_events)?;
-    enter_by_registers(vcpu, plan).map_err(|error| (InjectionMethod::Registers, error))
+    vcpu.set_register(RegId::ESR_EL1, saved)?;
+    Ok(false)
+}
+
+/// Whether a vector table can have an entry here: the table is aligned to 2 KiB, and each entry has 128 bytes (Arm ARM
+/// D1.4.1.5).
+const fn may_be_vector(pc: Gva) -> bool {
+    pc.bits().is_multiple_of(128)
 }
 
 /// Replaces the bare syndrome the kernel wrote by the one the processor reported.
@@ -106,10 +144,11 @@ fn finish_by_registers(
 fn enter_by_registers(
     vcpu: &mut dyn VcpuBackend,
     plan: &InjectionPlan,
+    interrupted: Consumer,
 ) -> Result<(InjectionMethod, Esr), InjectionError> {
     let state = EntryState {
-        pc: Gva::from_bits(vcpu.get_register(RegId::PC)?),
-        pstate: Pstate::from_bits(vcpu.get_register(RegId::PSTATE)?),
+        pc: interrupted.pc,
+        pstate: interrupted.pstate,
         vbar_el1: Gva::from_bits(vcpu.get_register(RegId::VBAR_EL1)?),
         sctlr_el1: vcpu.get_register(RegId::SCTLR_EL1)?,
         sctlr2_el1: optional(vcpu.get_register(RegId::SCTLR2_EL1))?,

@@ -1,13 +1,12 @@
 //! Exceptions that somebody asked for, on a vCPU that does not run.
 
-use seawall_arm64::{AbortKind, Pstate};
-use seawall_kvm::RegId;
+use seawall_arm64::AbortKind;
 
 use crate::backend::VcpuBackend;
 use crate::error::{InjectionError, VmError};
 use crate::event::Injection;
 use crate::sea::{self, AbortRequest};
-use crate::vcpu::apply::{inject, inject_serror};
+use crate::vcpu::apply::{inject, inject_serror, interrupted};
 use crate::vcpu::run_loop::{LastExit, RunContext, VcpuPosition};
 use crate::vcpu::telling::tell_in_passing;
 
@@ -30,8 +29,9 @@ impl VcpuPosition {
                 return Err(VmError::InvalidInjection { operation, last_exit });
             }
         };
-        let pstate = Pstate::from_bits(vcpu.get_register(RegId::PSTATE)?);
-        let injection = inject(vcpu, &sea::plan_request(request, last, pstate));
+        let interrupted = interrupted(vcpu)?;
+        let plan = sea::plan_request(request, last, interrupted.pstate);
+        let injection = inject(vcpu, &plan, interrupted);
         self.injected_by_hand(operation, injection, context)
     }
 

@@ -5,22 +5,22 @@
 
 use std::sync::Arc;
 
-use seawall_arm64::{AbortKind, Esr, Gpa, Gva, Pstate};
+use seawall_arm64::{Esr, Gpa, Gva};
 use seawall_kvm::{KvmError, MemoryErrorSignal, RegId, SeaExit, VcpuEntry};
 
 use crate::backend::VcpuBackend;
 use crate::containment::{Assessment, signalled};
 use crate::event::{EventKind, Injection, InjectionMethod, MemoryFailure};
-use crate::ghes::Tried;
 use crate::memory_layout::PAGE_SIZE;
 use crate::sea::{
-    self, AbortRequest, Access, BARE_DATA_ABORT, Consumer, ErrorReport, FailureAction, Fidelity, MemoryError,
-    Severity, Threshold, VerdictReason,
+    self, AbortRequest, Access, BARE_DATA_ABORT, ErrorReport, FailureAction, Fidelity, MemoryError, Severity,
+    Threshold, VerdictReason,
 };
-use crate::vcpu::apply::inject;
+use crate::vcpu::apply::{self, inject, interrupted};
 use crate::vcpu::mailbox::Mailbox;
 use crate::vcpu::question::Asked;
 use crate::vcpu::run_loop::{LastExit, ParkReason, RunContext, VcpuPosition};
+use crate::vcpu::settling::Terms;
 use crate::vcpu::telling::is_fetch;
 
 /// The aborts of one page at one instruction, injected in a row.
@@ -109,7 +109,7 @@ impl VcpuPosition {
         self.last_exit = LastExit::Access(access(report));
         // Whatever is done about it, the access is not completed: after MMIO the kernel would, with bytes of nobody's.
         self.entry = VcpuEntry::Retry;
-        let consumer = consumer(vcpu);
+        let consumer = interrupted(vcpu);
         let error = MemoryError {
             vcpu: Some(index),
             report,
@@ -131,16 +131,19 @@ impl VcpuPosition {
             }
         }
         // What the guest has lost is lost, whatever can be said of who needed it.
-        let injections = consumer.and_then(|_| Ok(self.streak(&error, vcpu)?.injections));
+        let consumer = consumer.and_then(|consumer| Ok((consumer, self.streak(&error, vcpu)?.injections)));
         let Assessment {
             mut failure,
             threshold,
-        } = context.assess(error, *injections.as_ref().unwrap_or(&0));
+        } = context.assess(error, consumer.as_ref().map_or(0, |(_, injections)| *injections));
         failure.deferral = worse;
-        if let Err(error) = injections {
-            self.leave_undecided(failure, threshold, context, mailbox);
-            return Some(ParkReason::Failed(error.into()));
-        }
+        let consumer = match consumer {
+            Ok((consumer, _)) => consumer,
+            Err(error) => {
+                self.leave_undecided(failure, threshold, context, mailbox);
+                return Some(ParkReason::Failed(error.into()));
+            }
+        };
         // Of a page that holds the guest's error records nothing is lost that cannot be written again.
         let page = failure.page.filter(|_| failure.action == FailureAction::Inject);
         let mended = page.and_then(|hit| context.mend_records(&hit.page));
@@ -151,18 +154,15 @@ impl VcpuPosition {
         let mut must_park = false;
         let questions = context.questions_about(failure.source);
         let mut kind = None;
-        let (reason, seq) = match questions.filter(|_| mended.is_none()) {
+        let (reason, seq, kept) = match questions.filter(|_| mended.is_none()) {
             None => {
-                let reason = self.carry_out(
-                    index,
-                    &mut failure,
-                    None,
-                    Tried::default(),
-                    vcpu,
-                    context,
-                    mailbox,
-                );
-                (reason, tell_failure(&failure, context))
+                let terms = Terms {
+                    interrupted: Some(consumer),
+                    ..Terms::default()
+                };
+                let reason = self.carry_out(index, &mut failure, terms, vcpu, context, mailbox);
+                let (seq, kept) = tell_failure(failure, context);
+                (reason, seq, kept)
             }
             Some(questions) => {
                 // The number comes first: whoever is asked knows the failure by it.
@@ -173,35 +173,35 @@ impl VcpuPosition {
                     questions,
                 };
                 (kind, must_park) = asked.decide(&mut failure, vcpu, context, mailbox);
-                let reason = self.carry_out(
-                    index,
-                    &mut failure,
+                let terms = Terms {
                     kind,
-                    Tried::default(),
-                    vcpu,
-                    context,
-                    mailbox,
-                );
-                let told = EventKind::MemoryFailure(Box::new(failure.clone()));
+                    ..Terms::default()
+                };
+                let reason = self.carry_out(index, &mut failure, terms, vcpu, context, mailbox);
+                let kept = failure.is_unsettled().then(|| (*failure).clone());
                 if failure.waits() {
-                    context.pending().insert(seq, failure.clone());
+                    context.pending().insert(seq, (*failure).clone());
                 }
-                context.outbox.push_reserved(seq, told);
-                (reason, seq)
+                context
+                    .outbox
+                    .push_reserved(seq, EventKind::MemoryFailure(failure));
+                (reason, seq, kept)
             }
         };
         if let Some(mended) = mended {
             context.outbox.push(mended);
         }
         context.tell_threshold(threshold, totals);
-        self.keep(seq, failure, kind, context, mailbox);
+        if let Some(failure) = kept {
+            self.keep(seq, failure, kind, context, mailbox);
+        }
         reason.or(must_park.then_some(ParkReason::Requested))
     }
 
     /// Tells of an error whose vCPU cannot be looked at, so that nobody can decide about it. The abort waits.
     fn leave_undecided(
         &mut self,
-        mut failure: MemoryFailure,
+        mut failure: Box<MemoryFailure>,
         threshold: Option<Threshold>,
         context: &RunContext,
         mailbox: &Mailbox,
@@ -209,9 +209,11 @@ impl VcpuPosition {
         failure.action = FailureAction::Stop;
         failure.reason = VerdictReason::UnreadableVcpu;
         let totals = failure.ledger;
-        let seq = tell_failure(&failure, context);
+        let (seq, kept) = tell_failure(failure, context);
         context.tell_threshold(threshold, totals);
-        self.keep(seq, failure, None, context, mailbox);
+        if let Some(failure) = kept {
+            self.keep(seq, failure, None, context, mailbox);
+        }
     }
 
     /// The row of aborts that this error would go on with.
@@ -239,23 +241,28 @@ impl VcpuPosition {
     pub(super) fn inject_for(
         &mut self,
         error: &MemoryError,
-        kind: Option<AbortKind>,
+        Terms {
+            kind, interrupted, ..
+        }: Terms,
         vcpu: &mut dyn VcpuBackend,
     ) -> Result<Injection, KvmError> {
-        // Not the consumer's: while the VM was paused somebody may have written the registers.
-        let interrupted = Pstate::from_bits(vcpu.get_register(RegId::PSTATE)?);
+        let interrupted = match interrupted {
+            Some(interrupted) => interrupted,
+            None => apply::interrupted(vcpu)?,
+        };
+        let pstate = interrupted.pstate;
         let access = access(error.report);
         let plan = match (kind, error.report) {
-            (Some(kind), _) => sea::plan_request(&AbortRequest::of_kind(kind), Some(access), interrupted),
+            (Some(kind), _) => sea::plan_request(&AbortRequest::of_kind(kind), Some(access), pstate),
             (None, ErrorReport::Sea { .. } | ErrorReport::Hole { .. }) => {
-                sea::plan(access, interrupted, Fidelity::Restored)
+                sea::plan(access, pstate, Fidelity::Restored)
             }
             // There is no syndrome: what the kernel knows of the access is better than what we do.
             (None, ErrorReport::Signal { .. } | ErrorReport::MemoryFault | ErrorReport::Owner) => {
-                sea::plan(access, interrupted, Fidelity::Kvm)
+                sea::plan(access, pstate, Fidelity::Kvm)
             }
         };
-        let mut injection = inject(vcpu, &plan);
+        let mut injection = inject(vcpu, &plan, interrupted);
         let by_signal = !matches!(error.report, ErrorReport::Sea { .. } | ErrorReport::Hole { .. });
         if let Some(consumer) = error.consumer.filter(|_| by_signal)
             && kind.is_none()
@@ -270,15 +277,16 @@ impl VcpuPosition {
     }
 }
 
-/// Tells of a failure. Whoever reads the event finds the failure among those that wait, if it does.
-fn tell_failure(failure: &MemoryFailure, context: &RunContext) -> u64 {
-    let told = EventKind::MemoryFailure(Box::new(failure.clone()));
-    let mut pending = context.pending();
-    let seq = context.outbox.push(told);
-    if failure.waits() {
-        pending.insert(seq, failure.clone());
+/// Tells of a failure, and gives back what is to be kept of one that is not settled. Whoever reads the event finds it among
+/// those that wait, if it does.
+fn tell_failure(failure: Box<MemoryFailure>, context: &RunContext) -> (u64, Option<MemoryFailure>) {
+    let kept = failure.is_unsettled().then(|| (*failure).clone());
+    let pending = failure.waits().then(|| context.pending());
+    let seq = context.outbox.push(EventKind::MemoryFailure(failure));
+    if let (Some(mut pending), Some(kept)) = (pending, &kept) {
+        pending.insert(seq, kept.clone());
     }
-    seq
+    (seq, kept)
 }
 
 /// Makes an instruction abort of a data abort at the interrupted instruction's own address: the kernel injects data aborts
@@ -301,12 +309,5 @@ fn make_fetch_abort(
         method: InjectionMethod::VcpuEventsAndRegisters,
         esr: Some(esr),
         ..injection
-    })
-}
-
-fn consumer(vcpu: &mut dyn VcpuBackend) -> Result<Consumer, KvmError> {
-    Ok(Consumer {
-        pc: Gva::from_bits(vcpu.get_register(RegId::PC)?),
-        pstate: Pstate::from_bits(vcpu.get_register(RegId::PSTATE)?),
     })
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::Instant;
 
-use seawall_arm64::{Gpa, Pstate};
+use seawall_arm64::Gpa;
 use seawall_kvm::{Errno, KvmError, RegId, SystemEventKind, VcpuEntry, VcpuExit};
 
 use crate::backend::{PageQuarantine, VcpuBackend};
@@ -19,7 +19,7 @@ use crate::sea::{
     PageState,
 };
 use crate::statistics::Statistics;
-use crate::vcpu::apply::inject;
+use crate::vcpu::apply::{inject, interrupted};
 use crate::vcpu::deferral::Deferral;
 use crate::vcpu::guest_gate::GuestGate;
 use crate::vcpu::mailbox::Mailbox;
@@ -109,7 +109,7 @@ pub(crate) struct VcpuPosition {
     /// The aborts injected last: the same instruction and page again means that the handler did not help.
     pub(super) streak: Option<Streak>,
     /// The access that runs again without an abort.
-    pub(super) deferral: Option<Deferral>,
+    pub(super) deferral: Option<Box<Deferral>>,
     /// When the vCPU parked.
     parked: Option<Instant>,
     /// The replaced page that a signal named: once it may be about what was there before.
@@ -353,11 +353,11 @@ impl VcpuPosition {
                 };
                 None
             }
-            UnclaimedAccessPolicy::Abort => match vcpu.get_register(RegId::PSTATE) {
+            UnclaimedAccessPolicy::Abort => match interrupted(vcpu) {
                 Err(error) => Some(ParkReason::Failed(error.into())),
-                Ok(pstate) => {
-                    let plan = sea::plan(access, Pstate::from_bits(pstate), Fidelity::Restored);
-                    let failed = inject(vcpu, &plan).error;
+                Ok(interrupted) => {
+                    let plan = sea::plan(access, interrupted.pstate, Fidelity::Restored);
+                    let failed = inject(vcpu, &plan, interrupted).error;
                     failed.map(|source| ParkReason::Failed(VmError::InjectionFailed { vcpu: index, source }))
                 }
             },

@@ -6,7 +6,7 @@ use crate::backend::VcpuBackend;
 use crate::error::VmError;
 use crate::event::{DecidedBy, EventKind, MemoryFailure};
 use crate::ghes::Tried;
-use crate::sea::{Decision, FailureAction, PageState, VerdictReason};
+use crate::sea::{Consumer, Decision, FailureAction, PageState, VerdictReason};
 use crate::vcpu::apply::inject_serror;
 use crate::vcpu::deferral::Deferral;
 use crate::vcpu::mailbox::Mailbox;
@@ -22,6 +22,17 @@ pub(super) struct PendingFailure {
     pub(super) failure: MemoryFailure,
 }
 
+/// How a failure is settled.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Terms {
+    /// The abort that somebody asked for.
+    pub(super) kind: Option<AbortKind>,
+    /// What was tried to do without an abort.
+    pub(super) tried: Tried,
+    /// The registers that the access was interrupted with, where nobody can have written them since they were read.
+    pub(super) interrupted: Option<Consumer>,
+}
+
 impl VcpuPosition {
     /// Keeps a failure that is not settled yet.
     pub(super) fn keep(
@@ -35,7 +46,7 @@ impl VcpuPosition {
         if failure.waits() {
             self.pending = Some(PendingFailure { seq, failure });
         } else if failure.action == FailureAction::Defer {
-            self.deferral = Some(Deferral::new(seq, failure, kind, context));
+            self.deferral = Some(Box::new(Deferral::new(seq, failure, kind, context)));
             mailbox.set_defers(true);
             // The control thread is gone once the VM is closed.
             drop(context.control.send(Message::LookAfterGuest));
@@ -43,16 +54,11 @@ impl VcpuPosition {
     }
 
     /// Does what was decided, on this thread. `None`: the vCPU runs on.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "what was decided, what was tried, and what it is done with"
-    )]
     pub(super) fn carry_out(
         &mut self,
         index: u32,
         failure: &mut MemoryFailure,
-        kind: Option<AbortKind>,
-        tried: Tried,
+        terms: Terms,
         vcpu: &mut dyn VcpuBackend,
         context: &RunContext,
         mailbox: &Mailbox,
@@ -62,7 +68,7 @@ impl VcpuPosition {
         }
         match failure.action {
             FailureAction::Inject => {
-                let told = tell(failure, tried, context, mailbox);
+                let told = tell(failure, terms.tried, context, mailbox);
                 if told == Told::RunAgain {
                     failure.action = FailureAction::Defer;
                 }
@@ -71,7 +77,7 @@ impl VcpuPosition {
             _ => {}
         }
         let injection = match failure.action {
-            FailureAction::Inject => self.inject_for(&failure.error, kind, vcpu),
+            FailureAction::Inject => self.inject_for(&failure.error, terms, vcpu),
             FailureAction::InjectSError(iss) => Ok(inject_serror(vcpu, iss)),
             FailureAction::Pause => return Some(ParkReason::MemoryErrorPauses),
             FailureAction::Stop => return Some(ParkReason::PolicyStops),
@@ -96,7 +102,7 @@ impl VcpuPosition {
     pub(super) fn defer_again(
         &mut self,
         index: u32,
-        mut deferral: Deferral,
+        mut deferral: Box<Deferral>,
         vcpu: &mut dyn VcpuBackend,
         context: &RunContext,
         mailbox: &Mailbox,
@@ -106,7 +112,12 @@ impl VcpuPosition {
             return None;
         }
         let (mut failure, kind) = deferral.over(context);
-        let reason = self.carry_out(index, &mut failure, kind, OVER, vcpu, context, mailbox);
+        let terms = Terms {
+            kind,
+            tried: OVER,
+            interrupted: None,
+        };
+        let reason = self.carry_out(index, &mut failure, terms, vcpu, context, mailbox);
         context.outbox.push(EventKind::MemoryFailure(Box::new(failure)));
         reason
     }
@@ -133,15 +144,11 @@ impl VcpuPosition {
         if decision.is_some() {
             failure.decided_by = DecidedBy::Decide;
         }
-        let reason = self.carry_out(
-            index,
-            &mut failure,
+        let terms = Terms {
             kind,
-            Tried::default(),
-            vcpu,
-            context,
-            mailbox,
-        );
+            ..Terms::default()
+        };
+        let reason = self.carry_out(index, &mut failure, terms, vcpu, context, mailbox);
         context.pending().remove(&seq);
         let told = context
             .outbox

@@ -142,7 +142,7 @@ impl Control {
             failure.notified = notifier.notification(page.gpa);
         }
         let (action, totals, refused) = (failure.action, failure.ledger, failure.quarantine_error.clone());
-        context.outbox.push(EventKind::MemoryFailure(Box::new(failure)));
+        context.outbox.push(EventKind::MemoryFailure(failure));
         if let Some(mended) = mended {
             context.outbox.push(mended);
         }

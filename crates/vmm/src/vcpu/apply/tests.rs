@@ -16,6 +16,21 @@ fn vcpu(injection: KernelInjection) -> FakeVcpu {
     vcpu
 }
 
+/// At the vector that an abort of the guest's kernel goes to.
+fn vcpu_at_vector(injection: KernelInjection) -> FakeVcpu {
+    let mut vcpu = vcpu(injection);
+    vcpu.registers
+        .extend([(RegId::PC, VECTOR), (RegId::PSTATE, 0x3c5)]);
+    vcpu
+}
+
+const VECTOR: u64 = 0x8000_0a00;
+
+fn inject(vcpu: &mut FakeVcpu, plan: &InjectionPlan) -> Injection {
+    let interrupted = interrupted(vcpu).expect("registers");
+    super::inject(vcpu, plan, interrupted)
+}
+
 fn plan(esr: u64, fidelity: Fidelity) -> InjectionPlan {
     let gva = (esr & FNV == 0).then_some(Gva::from_bits(FakeVcpu::FAR));
     let access = Access {
@@ -45,8 +60,8 @@ fn what_the_kernel_wrote_is_replaced_by_what_the_processor_reported() {
     assert_eq!(vcpu.get(RegId::PC), ENTERED_PC);
     assert_eq!(
         vcpu.writes,
-        [RegId::ESR_EL1, RegId::ESR_EL1, RegId::FAR_EL1],
-        "the sentinel, and the two that were wrong"
+        [RegId::ESR_EL1, RegId::FAR_EL1],
+        "the two that were wrong"
     );
 }
 
@@ -58,7 +73,7 @@ fn a_syndrome_the_kernel_got_right_is_left_alone() {
         assert_eq!(injection.method, InjectionMethod::VcpuEvents);
         assert_eq!(injection.esr, Some(Esr::from_bits(BARE)));
         assert_eq!(vcpu.get(RegId::FAR_EL1), FakeVcpu::FAR);
-        assert_eq!(vcpu.writes, [RegId::ESR_EL1], "the sentinel alone");
+        assert_eq!(vcpu.writes, []);
     }
 }
 
@@ -113,33 +128,67 @@ fn a_processor_without_sctlr2_is_no_error_and_another_errno_is() {
     }
 }
 
-/// The writes of an injection that goes by registers: sentinel, saved ESR_EL1, then the entry.
-const WRITES_BY_REGISTERS: usize = 8;
+#[test]
+fn an_access_at_the_vector_itself_gets_its_abort_once() {
+    for (injection, method) in [
+        (KernelInjection::Enters, InjectionMethod::VcpuEvents),
+        (KernelInjection::Ignores, InjectionMethod::Registers),
+        (KernelInjection::Refuses, InjectionMethod::Registers),
+    ] {
+        let mut vcpu = vcpu_at_vector(injection);
+        // Of the guest's kernel, with an address: what the kernel writes by itself is complete.
+        let gva = Some(Gva::from_bits(FakeVcpu::FAR));
+        let access = Access {
+            esr: Esr::from_bits(BARE),
+            gva,
+        };
+        let plan = sea::plan(access, Pstate::from_bits(0x3c5), Fidelity::Restored);
+        let done = inject(&mut vcpu, &plan);
+        assert_eq!((done.method, done.error), (method, None), "{injection:?}");
+        let expected = [
+            (RegId::PC, VECTOR),
+            (RegId::PSTATE, 0x3c5),
+            (RegId::ELR_EL1, VECTOR),
+            (RegId::SPSR_EL1, 0x3c5),
+            (RegId::ESR_EL1, 0x9600_0010),
+            (RegId::FAR_EL1, FakeVcpu::FAR),
+        ];
+        assert_eq!(
+            expected.map(|(register, _)| (register, vcpu.get(register))),
+            expected,
+            "{injection:?}"
+        );
+    }
+}
+
+/// The writes of an entry by registers.
+const WRITES_OF_ENTRY: usize = 6;
 
 #[test]
 fn a_guest_whose_abort_cannot_be_injected_is_as_it_was() {
-    for injection in [KernelInjection::Ignores, KernelInjection::Refuses] {
-        for step in 0..WRITES_BY_REGISTERS {
-            let mut vcpu = vcpu(injection);
-            let before = vcpu.registers.clone();
-            vcpu.bad_write = Some((step, Write::Fails));
-            let done = inject(&mut vcpu, &restored());
-            let error = done.error.expect("a write failed");
-            assert_eq!((done.esr, error.errno()), (None, Some(EINVAL)), "write {step}");
-            // The one thing that cannot be undone is a saved ESR_EL1 that cannot be written.
-            let mut after = vcpu.registers;
-            if step == 1 {
-                assert_eq!(after.insert(RegId::ESR_EL1, 0x5600_0000), Some(SENTINEL));
+    type Start = fn(KernelInjection) -> FakeVcpu;
+    // At a vector they come after the sentinel, and the write that takes it away again.
+    for (start, before_entry) in [(vcpu as Start, 0), (vcpu_at_vector, 2)] {
+        for injection in [KernelInjection::Ignores, KernelInjection::Refuses] {
+            let writes = before_entry + WRITES_OF_ENTRY;
+            for step in 0..writes {
+                let mut vcpu = start(injection);
+                let before = vcpu.registers.clone();
+                vcpu.bad_write = Some((step, Write::Fails));
+                let done = inject(&mut vcpu, &restored());
+                let error = done.error.expect("a write failed");
+                assert_eq!((done.esr, error.errno()), (None, Some(EINVAL)), "write {step}");
+                // The one thing that cannot be undone is a saved ESR_EL1 that cannot be written.
+                let mut after = vcpu.registers;
+                if before_entry == 2 && step == 1 {
+                    assert_eq!(after.insert(RegId::ESR_EL1, 0x5600_0000), Some(SENTINEL));
+                }
+                assert_eq!(after, before, "write {step}");
             }
-            assert_eq!(after, before, "write {step}");
+            let mut vcpu = start(injection);
+            inject(&mut vcpu, &restored());
+            assert_eq!(vcpu.writes.len(), writes, "every write was made to fail");
         }
-        let mut vcpu = vcpu(injection);
-        inject(&mut vcpu, &restored());
-        assert_eq!(
-            vcpu.writes.len(),
-            WRITES_BY_REGISTERS,
-            "every write was made to fail"
-        );
     }
 }
 
@@ -148,7 +197,7 @@ fn an_entry_that_cannot_be_seen_is_undone_and_reported() {
     let mut vcpu = vcpu(KernelInjection::Ignores);
     let before = vcpu.registers.clone();
     // ESR_EL1 is the fifth of the entry.
-    vcpu.bad_write = Some((6, Write::IsLost));
+    vcpu.bad_write = Some((4, Write::IsLost));
     let done = inject(&mut vcpu, &restored());
     assert_eq!(
         done.error,
@@ -163,7 +212,7 @@ fn an_entry_that_cannot_be_seen_is_undone_and_reported() {
 
 #[test]
 fn a_syndrome_that_cannot_be_restored_leaves_the_kernels_and_says_so() {
-    for (step, write) in [(1, Write::Fails), (2, Write::Fails), (1, Write::IsLost)] {
+    for (step, write) in [(0, Write::Fails), (1, Write::Fails), (0, Write::IsLost)] {
         let mut vcpu = vcpu(KernelInjection::Enters);
         vcpu.bad_write = Some((step, write));
         let done = inject(&mut vcpu, &restored());
@@ -181,7 +230,7 @@ fn a_syndrome_that_cannot_be_restored_leaves_the_kernels_and_says_so() {
 #[test]
 fn a_lost_write_of_the_syndrome_is_not_observed() {
     let mut vcpu = vcpu(KernelInjection::Enters);
-    vcpu.bad_write = Some((1, Write::IsLost));
+    vcpu.bad_write = Some((0, Write::IsLost));
     assert_eq!(
         inject(&mut vcpu, &restored()).error,
         Some(InjectionError::NotObserved {
@@ -193,20 +242,23 @@ fn a_lost_write_of_the_syndrome_is_not_observed() {
 
 #[test]
 fn nothing_is_tried_twice_when_nobody_knows_what_happened() {
-    let mut vcpu = vcpu(KernelInjection::Enters);
-    vcpu.unreadable_after_injection = Some(RegId::ESR_EL1);
-    let done = inject(&mut vcpu, &restored());
-    assert!(done.error.is_some());
-    assert_eq!(
-        (vcpu.get(RegId::PC), vcpu.get(RegId::ELR_EL1)),
-        (ENTERED_PC, 0x40_1234),
-        "a second entry would start from the handler"
-    );
+    for (register, entered) in [(RegId::PC, false), (RegId::ESR_EL1, true)] {
+        let mut vcpu = vcpu(KernelInjection::Enters);
+        vcpu.unreadable_after_injection = Some(register);
+        let done = inject(&mut vcpu, &restored());
+        assert!(done.error.is_some());
+        assert_eq!(done.entered(), entered, "without {register}");
+        assert_eq!(
+            (vcpu.get(RegId::PC), vcpu.get(RegId::ELR_EL1)),
+            (ENTERED_PC, 0x40_1234),
+            "a second entry would start from the handler"
+        );
+    }
 }
 
 #[test]
 fn a_syndrome_that_cannot_be_saved_is_not_overwritten() {
-    let mut vcpu = vcpu(KernelInjection::Enters);
+    let mut vcpu = vcpu_at_vector(KernelInjection::Enters);
     vcpu.unreadable.push((RegId::ESR_EL1, EINVAL));
     let before = vcpu.registers.clone();
     assert!(inject(&mut vcpu, &restored()).error.is_some());

@@ -193,7 +193,7 @@ fn an_abort_that_the_kernel_took_but_we_could_not_complete_is_not_taken_again() 
     let context = context(RecoverablePolicy::Pause);
     let mut position = VcpuPosition::default();
     run(&mut vcpu, &mut position, &context);
-    vcpu.bad_write = Some((1, crate::backend::fake::Write::Fails));
+    vcpu.bad_write = Some((0, crate::backend::fake::Write::Fails));
     let injection = position
         .inject_by_hand(&AbortRequest::of_kind(AbortKind::Data), &mut vcpu, &context)
         .expect("an access waits");
