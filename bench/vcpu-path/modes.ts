@@ -14,9 +14,9 @@ export interface Mode {
 export const TIMES = 0x8020_0000n
 export const POISON = 0x8040_0000n
 export const MEMORY = 16 * 2 ** 20
-/** The console's line status and scratch registers. */
+/** The console's line status and transmitter holding registers. */
 const LINE_STATUS = 0x4000_2005n
-const SCRATCH = 0x4000_2007n
+const TRANSMITTER = 0x4000_2000n
 const NOTHING_ELSE: MemoryFailurePolicy = {
   quarantine: false,
   notifyGuest: 'none',
@@ -28,7 +28,7 @@ export const MODES = {
   same: { what: 0, address: POISON + 16n, step: 0n, memoryFailure: NOTHING_ELSE },
   first: { what: 0, address: POISON + 16n, step: 4096n, memoryFailure: {} },
   'mmio-read': { what: 1, address: LINE_STATUS, step: 0n, memoryFailure: {} },
-  'mmio-write': { what: 2, address: SCRATCH, step: 0n, memoryFailure: {} },
+  'mmio-write': { what: 2, address: TRANSMITTER, step: 0n, memoryFailure: {} },
 } as const satisfies Readonly<Record<string, Mode>>
 
 export type ModeName = keyof typeof MODES
