@@ -2,6 +2,7 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import test from 'ava'
+import { findNode, NODE_LINES } from '../../bench/soak/node-versions.ts'
 import { tarball } from '../../scripts/package/pack.ts'
 import { PLATFORMS } from '../../scripts/package/platforms.ts'
 import { Registry } from '../../scripts/package/registry.ts'
@@ -79,6 +80,20 @@ const TSC = [
   ...['--module', 'nodenext'],
   ...['--types', 'node'],
 ]
+
+test('on the oldest Node and on the newest of each line the example runs from the tarballs, by import and by require()', async (t) => {
+  t.timeout(300_000)
+  using stranger = new Stranger(registry.url)
+  await stranger.install('npm', tarball('seawall'), tarball(here))
+  stranger.write('module.mjs', readme.code)
+  stranger.write('common.cjs', asCommonJs(readme.code))
+  for (const line of ['20.19.0', ...NODE_LINES]) {
+    const node = await findNode(line)
+    t.true((await stranger.run(node, '--version')).stdout.startsWith(`v${line}`))
+    assertPrints(t, await stranger.run(node, 'module.mjs'), readme.output)
+    assertPrints(t, await stranger.run(node, 'common.cjs'), readme.output)
+  }
+})
 
 const USE = `
 import { probeHost, simulated } from 'seawall'

@@ -50,7 +50,7 @@ export class Stranger {
   /** Runs a program in the folder to its end. */
   async run(program: string, ...args: readonly string[]): Promise<Left> {
     try {
-      const options = { cwd: this.folder, env: this.#env, timeout: 100_000 }
+      const options = { cwd: this.folder, env: this.#env, timeout: 240_000 }
       return { exitCode: 0, ...(await promisify(execFile)(program, args, options)) }
     } catch (error) {
       const { code, stdout, stderr } = error as { code?: unknown; stdout?: string; stderr?: string }

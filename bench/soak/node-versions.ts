@@ -5,10 +5,10 @@ import { makeNode } from '../../lab/node-runtime.ts'
 export const NODE_LINES = [20, 22, 24, 26] as const
 
 /**
- * The newest Node of a line for this machine, from the npm package that carries the official binary: downloaded into the
+ * The newest Node of a line for this machine, or the one of a whole version, from the npm package that carries the official binary: downloaded into the
  * cache, and checked there.
  */
-export async function findNode(line: number): Promise<string> {
+export async function findNode(line: number | string): Promise<string> {
   const name = `node-${process.platform}-${process.arch}`
   return await makeNode(new Cache(), `${name}-${line}`, `${name}@${line}`)
 }
