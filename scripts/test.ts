@@ -14,6 +14,7 @@ import {
   setUpLab,
 } from '../lab/lab.ts'
 import { buildAddon } from './addon.ts'
+import { findBrowser, provideBrowser } from './browser.ts'
 import { packPackages } from './package/pack.ts'
 import { lineReader, main, packageStep, projectRoot, StepError, step } from './step.ts'
 import { Tally } from './tally.ts'
@@ -104,7 +105,11 @@ async function testHere(tally: Tally, lab: Lab | undefined): Promise<void> {
   await buildAddon('dev')
   const failedBefore = tally.failed
   const onLine = (line: string) => tally.tap(line)
-  const env = lab === undefined ? {} : { SEAWALL_DTC: await lab.deviceTreeCompiler() }
+  const browser = lab === undefined ? findBrowser() : await provideBrowser()
+  const env = {
+    ...(lab === undefined ? {} : { SEAWALL_DTC: await lab.deviceTreeCompiler() }),
+    ...(browser === null ? {} : { SEAWALL_BROWSER: browser }),
+  }
   const exitCode = await packageStep(AVA, ['--tap', ...specs('.')], { env, allowFailure: true, onLine })
   tally.runner('the specs', exitCode, failedBefore)
 }

@@ -54,13 +54,15 @@ function facts(words: string, failure: Failure): HTMLElement {
   )
   add('Signal', signal === null ? null : `${signal.code}, lsb ${signal.lsb}`)
   add('Decided by', `${failure.decidedBy}; ${failure.recipient} has to deal with it`)
-  add('Page', page === null ? 'not known' : `${page.state}, ${page.hits} ${page.hits === 1 ? 'hit' : 'hits'}`)
+  add('Page', page === null ? 'not known' : `${page.state}, ${counted(page.hits, 'hit')}`)
   add('Quarantine', quarantine === null ? 'none' : `${quarantine.method}, ${quarantine.granule} bytes`)
   add('Injection', injection === null ? 'none' : injectionWords(injection))
   add('Guest told', notified === null ? 'no' : `by ${notified.source}, ${ackWords(notified.acked)}`)
   add(
     'Deferral',
-    deferral === null ? null : `${deferral.retries} retries in ${deferral.ms} ms: ${deferral.outcome}`,
+    deferral === null
+      ? null
+      : `${deferral.retries} ${deferral.retries === 1 ? 'retry' : 'retries'} in ${deferral.ms} ms: ${deferral.outcome}`,
   )
   add(
     'Flags',
@@ -68,8 +70,12 @@ function facts(words: string, failure: Failure): HTMLElement {
       .flatMap(([name, is]) => (is ? [name] : []))
       .join(', ') || null,
   )
-  add('So far', `${ledger.distinctPages} pages lost, ${ledger.total} failures`)
+  add('So far', `${counted(ledger.distinctPages, 'page')} lost, ${counted(ledger.total, 'failure')}`)
   return element('div', '', element('p', 'words', words), list)
+}
+
+function counted(count: number, what: string): string {
+  return `${count} ${what}${count === 1 ? '' : 's'}`
 }
 
 function injectionWords({ method, result, errno }: NonNullable<Failure['injection']>): string {
