@@ -17,6 +17,7 @@ test('what is left out has a default, or is left to the VM', (t) => {
     },
     events: null,
     console: true,
+    ui: null,
     quiet: false,
     json: false,
   })
@@ -26,7 +27,7 @@ test('every option reaches the VM, or the tool', (t) => {
   const boot = ['--kernel', 'Image', '--initrd=initrd.img', '--cmdline', 'console=ttyS0 quiet', '--no-acpi']
   const vm = ['-m', '2G', '--vcpus', '4', '--hugetlb', '1G', '--name', 'one', '--on-reset', 'restart']
   const policy = ['--policy', 'pause', '--threshold', '4:report']
-  const tool = ['--events', 'events.ndjson', '--no-console', '-q', '--json']
+  const tool = ['--events', 'events.ndjson', '--no-console', '--ui', '8080', '-q', '--json']
   t.deepEqual<unknown, unknown>(optionsOf(...boot, ...vm, ...policy, ...tool), {
     vm: {
       memory: 2 ** 31,
@@ -45,6 +46,7 @@ test('every option reaches the VM, or the tool', (t) => {
     },
     events: 'events.ndjson',
     console: false,
+    ui: 8080,
     quiet: true,
     json: true,
   })
@@ -59,6 +61,24 @@ test('every option reaches the VM, or the tool', (t) => {
 test('a kernel alone is enough, and what it is given may begin with a dash', (t) => {
   t.deepEqual<unknown, unknown>(optionsOf('--kernel', 'Image').vm.boot, { type: 'linux', kernel: 'Image' })
   t.like(optionsOf('--kernel', 'Image', '--cmdline=-x').vm.boot, { cmdline: '-x' })
+})
+
+test('the port of --ui may be left out, and is then a free one', (t) => {
+  for (const [args, port] of [
+    [['--ui'], 0],
+    [['--ui', '--quiet'], 0],
+    [['--ui', '8080'], 8080],
+    [['--ui=8080'], 8080],
+    [['--ui', '8080', '--ui'], 0],
+  ] as [string[], number][]) {
+    t.is(optionsOf('--flat', 'x', ...args).ui, port, args.join(' '))
+    t.is(optionsOf(...args, '--flat', 'x').ui, port, args.join(' '))
+  }
+  // Behind `--` nothing belongs to an option.
+  t.deepEqual(parseArguments('seawall run', RUN_OPTIONS, ['--ui', '--', '8080']), {
+    values: { ui: true },
+    positionals: ['8080'],
+  })
 })
 
 test('of an option that is given twice the second counts', (t) => {
@@ -100,6 +120,7 @@ for (const [option, expected, values] of [
   ['--threshold', PAGES, ['', '0', '4294967296', 'many', ':stop']],
   ['--threshold', "'pause' or 'stop' or 'report'", ['4:explode', '4:Stop']],
   ['--threshold', 'a number of pages and an action, such as 4:pause,', ['4:', '4:stop:now']],
+  ['--ui', 'an integer from 1 to 65535', ['', '0', '65536', '80.0', 'http', '-1']],
   ['--policy', "'inject' or 'pause' or 'stop'", ['', 'ignore', 'Inject']],
   ['--on-reset', "'exit' or 'restart'", ['pause']],
   ['--hugetlb', "'2M' or '1G'", ['4K', '2m']],

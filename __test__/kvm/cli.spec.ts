@@ -6,6 +6,7 @@ import type { MemoryFailureEvent, VmEvent } from 'seawall'
 import { Child, TOOL } from '../cli/child.ts'
 import { readLog } from '../cli/log.ts'
 import { PseudoTerminal, TerminalProgram } from '../cli/pseudo-terminal.ts'
+import { PageConnection } from '../live-view/page-connection.ts'
 import { Injector } from './injector.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'seawall-'))
@@ -111,6 +112,50 @@ test.serial('input reaches the guest byte by byte, and its end does not end the 
   t.deepEqual(output, expected)
   child.process.kill('SIGTERM')
   t.like(await child.ends(), { code: 143, stdout: '' })
+})
+
+/** Waits until the tool says where its live view is, and listens there. */
+async function viewOf(child: Child): Promise<{ url: string; page: PageConnection }> {
+  const address = /^seawall: the live view is at (\S+)$/m
+  await child.says(address)
+  const [, url = ''] = address.exec(child.stderr) ?? []
+  return { url, page: (await PageConnection.open(url)).read() }
+}
+
+test.serial('the live view shows an error of the guest with its syndrome, and the end', async (t) => {
+  const { command: words, events } = command('read-el0', '--policy', 'pause', '--ui', '--no-console')
+  const { child, injector } = armed(words)
+  using _ = injector
+  const ended = child.ends()
+  const { page } = await viewOf(child)
+  await page.until(() => page.of('now').at(-1)?.state === 'paused' && page.printed === 'ready\n')
+  const failure = page.of('event').find(({ event }) => event.type === 'memory-failure')
+  t.like(failure?.event, { backend: 'kvm', source: 'sea', gpa: '0x80100000', action: 'pause' })
+  t.is(failure?.syndrome?.fields.find(({ name }) => name === 'DFSC')?.value, '0x10')
+  t.is(page.of('now').at(-1)?.stats.exits['arm-sea'], '0x1')
+  child.process.kill('SIGTERM')
+  await page.ended
+  t.like(await ended, { code: 143, stdout: '' })
+  t.deepEqual(
+    page.of('event').map(({ event }) => event.seq),
+    events().map(({ seq }) => seq),
+  )
+  t.is(page.told.at(-1)?.name, 'bye')
+})
+
+test.serial('what is typed into the live view reaches the guest, beside standard input', async (t) => {
+  const [program = '', ...args] = command('echo', '--ui').command
+  const child = new Child(program, args)
+  const ended = child.ends()
+  const { url, page } = await viewOf(child)
+  await page.until(() => page.printed === 'ready\n')
+  const response = await fetch(new URL('input', url), { method: 'POST', body: 'from the view\n' })
+  t.is(response.status, 204)
+  await page.until(() => page.printed === 'ready\nfrom the view\n')
+  child.process.stdin.write('from the terminal\n')
+  await page.until(() => page.printed.endsWith('from the terminal\n'))
+  child.process.kill('SIGTERM')
+  t.like(await ended, { code: 143, stdout: page.printed })
 })
 
 test.serial('at a terminal every key is for the guest but the escape sequences', async (t) => {
