@@ -11,11 +11,10 @@ export function failureCard(message: Json<Messages['event']>, failure: Failure):
   const card = element('details', `failure ${failure.severity}`, summary(failure))
   card.dataset['seq'] = String(failure.seq)
   // Most are never looked into.
-  card.addEventListener(
-    'toggle',
-    () => card.append(element('div', 'body', facts(message.words, failure), syndrome(message, failure))),
-    { once: true },
-  )
+  card.addEventListener('toggle', () => {
+    if (!card.open || card.childElementCount > 1) return
+    card.append(element('div', 'body', facts(message.words, failure), syndrome(message, failure)))
+  })
   return card
 }
 
