@@ -29,7 +29,7 @@ proptest! {
         words in any::<[u64; 32]>(),
     ) {
         let page = RunPage::anonymous().expect("a page of memory");
-        page.fill(reason, KvmRunExit { words });
+        page.fill(reason, abi::KvmRunExit { words });
         match page.exit() {
             // flags, esr, gva, gpa (linux/kvm.h).
             VcpuExit::ArmSea(sea) => {
