@@ -45,7 +45,7 @@ interface Host extends Pick<LabCommand, 'cpu' | 'kernel' | 'qemu'> {
 const isEaseSpec = (name: string): boolean => name.startsWith('ease.')
 const onlyHostSpecs = (name: string): boolean => /^(doctor|host)\./.test(name)
 const onlyQuarantineSpecs = (name: string): boolean =>
-  /^(behaviours|device-access|lost-pages|quarantine|sigbus|sigbus-ao)\./.test(name)
+  /^(behaviours|device-access|faults|lost-pages|quarantine|sigbus|sigbus-ao)\./.test(name)
 
 /** The hosts that the lab can be, and what runs on each. */
 const HOSTS: readonly Host[] = [
