@@ -180,13 +180,10 @@ function readDeferral(record: Records): NonNullable<MemoryFailureEvent['deferral
 }
 
 function readInjection(record: Records, flags: number): Injection {
-  const injection: Injection = {
-    method: record.word(INJECTION_METHOD),
-    esr: flags & HAS_INJECTED_ESR ? record.big(INJECTED_ESR) : null,
-    result: record.word(INJECTION_RESULT),
-  }
-  if (flags & HAS_ERRNO) injection.errno = record.textBeside()
-  return injection
+  const method: Injection['method'] = record.word(INJECTION_METHOD)
+  const esr = flags & HAS_INJECTED_ESR ? record.big(INJECTED_ESR) : null
+  const result: Injection['result'] = record.word(INJECTION_RESULT)
+  return flags & HAS_ERRNO ? { method, esr, result, errno: record.textBeside() } : { method, esr, result }
 }
 
 /** The last time that was put into words: in a storm many events share a millisecond. */

@@ -58,9 +58,9 @@ pub(crate) fn word(value: &BigInt) -> u64 {
     value.get_u64().1
 }
 
-/// Decodes every field of an ESR value: the abort, where it is one, into a record, and the rest into lines of words with tabs
-/// between. The first has the exception class and what it means, and IL; one for each field has its name, its highest and its
-/// lowest bit, its value in hexadecimal and what that means.
+/// Decodes every field of an ESR value: the abort, where it is one, into a record, and the rest into lines. The first three are
+/// the exception class, what it means, and IL; then each field has five: its name, its highest and its lowest bit, its value in
+/// hexadecimal and what that means.
 #[napi(catch_unwind)]
 #[must_use]
 pub fn decode_esr(esr: BigInt, mut record: BufferSlice<'_>) -> String {
@@ -74,11 +74,11 @@ pub fn decode_esr(esr: BigInt, mut record: BufferSlice<'_>) -> String {
     abort.copy_to(&mut record);
     let class = esr.exception_class();
     let il = u8::from(esr.il());
-    let mut lines = text(format_args!("{}\t{}\t{il}", class.bits(), class.name()));
+    let mut lines = text(format_args!("{}\n{}\n{il}", class.bits(), class.name()));
     for field in syndrome.fields() {
         let (high, low) = field.bits;
         let (name, value, meaning) = (field.name, field.value, field.meaning);
-        let line = format_args!("\n{name}\t{high}\t{low}\t{value:#x}\t{meaning}");
+        let line = format_args!("\n{name}\n{high}\n{low}\n{value:#x}\n{meaning}");
         // A String takes everything.
         lines.write_fmt(line).unwrap_or(());
     }
