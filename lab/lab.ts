@@ -112,9 +112,14 @@ export async function buildRustTest(lab: Lab, test: RustTest): Promise<LabFile> 
   return await makeRustTest(lab.root, new CargoWorkspace(lab.root, lab.projectRoot), test)
 }
 
-/** Builds one C program for the lab, with the headers of its kernel: a program of that name in the project's `programs`. */
+/** Builds a C program of the project for the lab, with the headers of its kernel: a file in the project's `programs` there. */
 export async function buildProgram(lab: Lab, source: string): Promise<LabFile> {
-  return await makeProgram(lab.root, lab.kernelHeaders, join(lab.projectRoot, source))
+  return await makeProgram(lab.root, { path: join(lab.projectRoot, source), headers: lab.kernelHeaders })
+}
+
+/** Builds an addon in C, with Node's headers in `headers`, in the same way: `<name>.node`. */
+export async function buildNodeAddon(lab: Lab, source: string, headers: string): Promise<LabFile> {
+  return await makeProgram(lab.root, { path: join(lab.projectRoot, source), headers, addon: true })
 }
 
 /** Runs `cargo <args>` for this project in the tool root: for checks of the arm64 build. Returns cargo's stdout. */

@@ -5,7 +5,9 @@ import { filesBelow, fingerprintFiles } from './fingerprint.ts'
 import type { LabFile } from './project-archive.ts'
 import type { ToolRoot } from './tool-root.ts'
 
-const OPTIONS = ['-std=gnu17', '-O2', '-static', '-Wall', '-Wextra', '-Werror']
+const PROGRAM = ['-static']
+const ADDON = ['-shared', '-fPIC', '-pthread', '-Wno-unused-parameter']
+const COMMON = ['-std=gnu17', '-O2', '-Wall', '-Wextra', '-Werror']
 
 /** Builds every C program below `sources` for the lab, and makes the part of the initramfs that has them, in `/bin`. */
 export async function makeProgramArchive(root: ToolRoot, sources: string): Promise<string> {
@@ -18,7 +20,8 @@ export async function makeProgramArchive(root: ToolRoot, sources: string): Promi
       for (const file of files.filter((path) => path.endsWith('.c'))) {
         const name = basename(file, '.c')
         await root.run(`${root.crossPrefix}gcc`, [
-          ...OPTIONS,
+          ...COMMON,
+          ...PROGRAM,
           `${inside}/${name}.c`,
           '-o',
           `${inside}/${name}`,
@@ -31,24 +34,35 @@ export async function makeProgramArchive(root: ToolRoot, sources: string): Promi
   return join(folder, 'programs.cpio')
 }
 
-/** Builds one C program for the lab, with the headers of the lab's kernel: a file of its name in the project's `programs`. */
-export async function makeProgram(root: ToolRoot, kernelHeaders: string, source: string): Promise<LabFile> {
-  const name = basename(source, '.c')
-  const inputs = { source: readFileSync(source, 'utf8'), root: root.key, headers: kernelHeaders, format: 1 }
-  const folder = await root.cache.artefact(`program-${name}`, inputs, async (into) => {
+/** A C source of its own, to be built for arm64. */
+export interface Source {
+  /** Its path. */
+  readonly path: string
+  /** A folder of headers that come before the tool root's. */
+  readonly headers: string
+  /** An addon of Node's, which becomes `<name>.node`, instead of a program. */
+  readonly addon?: boolean
+}
+
+/** Builds one C source for the lab: a file in the project's `programs`, of its name. */
+export async function makeProgram(
+  root: ToolRoot,
+  { path, headers, addon = false }: Source,
+): Promise<LabFile> {
+  const source = basename(path)
+  const program = `${basename(path, '.c')}${addon ? '.node' : ''}`
+  const options = [...COMMON, ...(addon ? ADDON : PROGRAM)]
+  const text = readFileSync(path, 'utf8')
+  const inputs = { text, root: root.key, headers, options: options.join(' '), format: 1 }
+  const folder = await root.cache.artefact(`program-${program}`, inputs, async (into) => {
     await root.withScratch(async ({ outside, inside }) => {
-      cpSync(source, join(outside, `${name}.c`))
-      cpSync(kernelHeaders, join(outside, 'include'), { recursive: true })
-      const headers = ['-isystem', `${inside}/include`]
-      await root.run(`${root.crossPrefix}gcc`, [
-        ...OPTIONS,
-        ...headers,
-        `${inside}/${name}.c`,
-        '-o',
-        `${inside}/${name}`,
-      ])
-      cpSync(join(outside, name), join(into, name))
+      cpSync(path, join(outside, source))
+      cpSync(headers, join(outside, 'include'), { recursive: true })
+      const include = ['-isystem', `${inside}/include`]
+      const names = [`${inside}/${source}`, '-o', `${inside}/${program}`]
+      await root.run(`${root.crossPrefix}gcc`, [...options, ...include, ...names])
+      cpSync(join(outside, program), join(into, program))
     })
   })
-  return { path: join('programs', name), content: { from: join(folder, name) } }
+  return { path: join('programs', program), content: { from: join(folder, program) } }
 }

@@ -5,6 +5,7 @@
 import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import {
+  buildProgram,
   buildRustTest,
   type Lab,
   type LabCommand,
@@ -125,8 +126,10 @@ async function testPackages(tally: Tally): Promise<void> {
 
 async function testInLab(lab: Lab, tally: Tally): Promise<void> {
   const programs: LabFile[] = []
-  await part(tally, 'the Rust tests for the lab', async () => {
+  const references: LabFile[] = []
+  await part(tally, 'the programs for the lab', async () => {
     for (const test of RUST_TESTS) programs.push(await buildRustTest(lab, test))
+    references.push(await buildProgram(lab, 'bench/reference/kvm-loop.c'))
   })
   for (const { name, specs: wanted, rust, quarantine, ...machine } of HOSTS) {
     const files = specs('kvm').filter((path) => wanted(path.slice(path.lastIndexOf('/') + 1)))
@@ -153,7 +156,7 @@ async function testInLab(lab: Lab, tally: Tally): Promise<void> {
           ...given('SEAWALL_CASES'),
           ...given('SEAWALL_ECHO_BYTES'),
         },
-        files: rust ? programs : [],
+        files: rust ? [...programs, ...references] : [],
         timeoutMs: LAB_LIMIT_MS,
         onOutput: (chunk) => {
           process.stdout.write(chunk)

@@ -5,17 +5,23 @@ import { dirname, join } from 'node:path'
 import { promisify } from 'node:util'
 import { projectRoot } from '../../scripts/step.ts'
 
-interface EchoBinding {
+/** What the addon in C exports. */
+export interface EchoBinding {
   start(ask: (round: number) => void, rounds: number, pauseNs: number): object
   respond(echo: object): void
   took(echo: object): number[]
 }
 
+/** The folder of Node's headers. */
+export function nodeHeaders(): string {
+  const headers = join(dirname(dirname(process.execPath)), 'include', 'node')
+  if (existsSync(join(headers, 'node_api.h'))) return headers
+  throw new Error(`Expected Node's headers in ${headers}, where Node's own archives have them`)
+}
+
 /** Builds the addon in C that the others are compared with, and loads it. */
 export async function loadEcho(): Promise<EchoBinding> {
-  const headers = join(dirname(dirname(process.execPath)), 'include', 'node')
-  if (!existsSync(join(headers, 'node_api.h')))
-    throw new Error(`Expected Node's headers in ${headers}, where Node's own archives have them`)
+  const headers = nodeHeaders()
   const folder = join(projectRoot, 'build', 'bench', 'echo')
   mkdirSync(folder, { recursive: true })
   const addon = join(folder, `echo-${process.version}.node`)

@@ -122,6 +122,7 @@ static void *serve(void *argument)
 	int least = strcmp(mode, "least") == 0, first = strcmp(mode, "first") == 0;
 	unsigned long exits = 0, sent = 0;
 
+	pthread_setname_np(pthread_self(), "vcpu-0");
 	for (;;) {
 		must(vcpu, KVM_RUN, NULL, "KVM_RUN");
 		switch (run->exit_reason) {

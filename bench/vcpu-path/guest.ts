@@ -21,14 +21,17 @@ export async function timesOfSeawall(name: ModeName, count: number): Promise<num
   } as const
   for (const [register, value] of Object.entries(registers))
     await vm.vcpus[0]?.setRegister(register as keyof typeof registers, value)
+  if (mode.lost !== undefined) await vm.reportPoison(POISON + BigInt(MEMORY / 2), mode.lost * 4096)
   const done = () => {
     const { exits, failures } = vm.stats()
     return Number(mode.what === 0 ? failures : exits['mmio']) >= count
   }
   await vm.start()
-  // One processor runs both threads: this one sleeps, so that the times are the vCPU's alone.
-  const never = new Int32Array(new SharedArrayBuffer(4))
-  while (!done()) Atomics.wait(never, 0, 0, PERIOD_MS)
+  if (mode.memoryFailure.decide === undefined) {
+    // One processor runs both threads: this one sleeps, so that the times are the vCPU's alone.
+    const never = new Int32Array(new SharedArrayBuffer(4))
+    while (!done()) Atomics.wait(never, 0, 0, PERIOD_MS)
+  }
   const exit = await vm.wait()
   if (exit.reason !== 'shutdown')
     throw new Error(`Expected the guest to shut down but received ${exit.reason}`)

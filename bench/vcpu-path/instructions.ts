@@ -1,3 +1,4 @@
+import { median } from '../numbers.ts'
 import type { Turn } from './in-lab.ts'
 
 /** What a turn in mode `spin` executes between two looks at the counter: SPIN of the guest. */
@@ -10,12 +11,22 @@ export class Instructions {
 
   constructor(turns: readonly Turn[]) {
     this.#turns = turns
-    this.#perTick = SPIN / middle(this.#times('c', 'spin'))
+    this.#perTick = SPIN / median(this.#times('c', 'spin'))
   }
 
   /** The median over all turns of a side in a mode. */
-  median(side: Turn['side'], mode: string): number {
-    return Math.round(middle(this.#times(side, mode)) * this.#perTick)
+  of(side: Turn['side'], mode: string): number {
+    return Math.round(median(this.#times(side, mode)) * this.#perTick)
+  }
+
+  /** The same of a mode whose times are in nanoseconds: an instruction takes one. */
+  ofNanoseconds(side: Turn['side'], mode: string): number {
+    return Math.round(median(this.#times(side, mode)))
+  }
+
+  /** The system calls of each time. */
+  callsOf(side: Turn['side'], mode: string): number {
+    return median(this.#times(side, `calls of ${mode}`))
   }
 
   #times(side: Turn['side'], mode: string): readonly number[] {
@@ -25,9 +36,4 @@ export class Instructions {
     if (times.length === 0) throw new Error(`Expected times of ${side} in mode ${mode} but received none`)
     return times
   }
-}
-
-function middle(values: readonly number[]): number {
-  const sorted = [...values].sort((a, b) => a - b)
-  return sorted[Math.floor(sorted.length / 2)] ?? Number.NaN
 }

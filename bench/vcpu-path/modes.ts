@@ -8,6 +8,8 @@ export interface Mode {
   readonly address: bigint
   readonly step: bigint
   readonly memoryFailure: MemoryFailurePolicy
+  /** How many pages the guest has lost before, all of them elsewhere. */
+  readonly lost?: number
 }
 
 /** Where the guest writes down its times; its pages from {@link POISON} on are lost. */
@@ -23,12 +25,22 @@ const NOTHING_ELSE: MemoryFailurePolicy = {
   sameFaultLimit: 1_000_000,
 }
 
-/** What both sides do, by the names of `kvm-loop`. */
+/** What is done, by the names of `kvm-loop` where that does it too. */
 export const MODES = {
   same: { what: 0, address: POISON + 16n, step: 0n, memoryFailure: NOTHING_ELSE },
+  decide: {
+    what: 0,
+    address: POISON + 16n,
+    step: 0n,
+    memoryFailure: { ...NOTHING_ELSE, decide: () => ({ action: 'inject' }), decisionTimeoutMs: 10_000 },
+  },
   first: { what: 0, address: POISON + 16n, step: 4096n, memoryFailure: {} },
   'mmio-read': { what: 1, address: LINE_STATUS, step: 0n, memoryFailure: {} },
+  'mmio-read-lost': { what: 1, address: LINE_STATUS, step: 0n, memoryFailure: {}, lost: 100 },
   'mmio-write': { what: 2, address: TRANSMITTER, step: 0n, memoryFailure: {} },
 } as const satisfies Readonly<Record<string, Mode>>
 
 export type ModeName = keyof typeof MODES
+
+/** Those that the loop in C knows. */
+export const MODES_OF_C: readonly string[] = ['spin', 'least', 'same', 'first', 'mmio-read', 'mmio-write']

@@ -1,6 +1,7 @@
 import { join } from 'node:path'
 import { ADDON_LOADER } from '../../lab/addon.ts'
-import { buildProgram, runInLab, setUpLab } from '../../lab/lab.ts'
+import { buildNodeAddon, buildProgram, runInLab, setUpLab } from '../../lab/lab.ts'
+import { nodeHeaders } from '../echo/echo.ts'
 import type { Turn } from './in-lab.ts'
 
 /** For all turns in one boot of the lab, in which every instruction is emulated and counted. */
@@ -20,7 +21,11 @@ export async function runTurns({ times, rounds, modes }: Turns, icount = true): 
   const program = join('build', 'bench', 'vcpu-path', 'in-lab.js')
   const { exitCode, stdout, stderr } = await runInLab(lab, {
     command: ['node', program, String(times), String(rounds), ...modes],
-    files: [ADDON_LOADER, await buildProgram(lab, 'bench/reference/kvm-loop.c')],
+    files: [
+      ADDON_LOADER,
+      await buildProgram(lab, 'bench/reference/kvm-loop.c'),
+      await buildNodeAddon(lab, 'bench/echo/echo.c', nodeHeaders()),
+    ],
     icount,
     timeoutMs: LIMIT_MS,
   })

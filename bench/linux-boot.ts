@@ -1,0 +1,49 @@
+import { join } from 'node:path'
+import { ADDON_LOADER } from '../lab/addon.ts'
+import { runInLab, setUpLab } from '../lab/lab.ts'
+import type { Mark } from './linux-boot/in-lab.ts'
+import { type BenchPart, type Measurement, measurement } from './measurement.ts'
+import { median, scaled } from './numbers.ts'
+
+const BOOTS = 3
+/** For all boots, in which every instruction is emulated and counted. */
+const LIMIT_MS = 40 * 60_000
+
+const PHASES: readonly [Mark['name'], string][] = [
+  ['created', 'Vm.create: kernel, initial RAM disk, ACPI tables and device tree in guest RAM'],
+  ['kernel', 'start to the kernel’s last word before it runs /init'],
+  ['userspace', '/init to its first word'],
+]
+
+/** How long a Linux guest takes to userspace. */
+export const linuxBoot: BenchPart = {
+  name: 'linux-boot',
+  describe:
+    'Instructions of a Linux guest’s boot on one vCPU with 256 MiB, in the lab, where each takes one nanosecond: Seawall’s, ' +
+    'those of KVM and the guest’s own, with its messages on the console. The guest is Debian’s cloud kernel and the initial ' +
+    `RAM disk of lab/linux-guest. Medians of ${BOOTS} boots in one process; there is nothing to compare it with.`,
+  async run(scale): Promise<Measurement[]> {
+    const boots = await runBoots(scaled(BOOTS, scale))
+    const at = (name: Mark['name'], of: 'ns' | 'exits') =>
+      median(boots.map((marks) => marks.find((mark) => mark.name === name)?.[of] ?? Number.NaN))
+    let before = { ns: 0, exits: 0 }
+    return PHASES.map(([mark, name]) => {
+      const end = { ns: at(mark, 'ns'), exits: at(mark, 'exits') }
+      const value = (end.ns - before.ns) / 1e6
+      const note = `${end.exits - before.exits} exits to Seawall.`
+      before = end
+      return measurement({ name, value, unit: 'million instructions', note })
+    })
+  },
+}
+
+async function runBoots(count: number): Promise<Mark[][]> {
+  const { exitCode, stdout, stderr } = await runInLab(await setUpLab(), {
+    command: ['node', join('build', 'bench', 'linux-boot', 'in-lab.js'), String(count)],
+    files: [ADDON_LOADER],
+    icount: true,
+    timeoutMs: LIMIT_MS,
+  })
+  if (exitCode !== 0) throw new Error(`Expected exit code 0 in the lab but received ${exitCode}:\n${stderr}`)
+  return JSON.parse(stdout) as Mark[][]
+}
