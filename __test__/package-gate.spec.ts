@@ -6,7 +6,7 @@ import { complaints, glibcOf, MAX_BYTES } from '../scripts/package/gate.ts'
 import { PLATFORMS } from '../scripts/package/platforms.ts'
 
 const read = (name: string) => readFileSync(fileURLToPath(new URL(`../../${name}`, import.meta.url)), 'utf8')
-const { napi } = JSON.parse(read('package.json')) as { napi: { targets: string[] } }
+const { napi, version } = JSON.parse(read('package.json')) as { napi: { targets: string[] }; version: string }
 
 const gnu = PLATFORMS.find(({ name }) => name === 'linux-arm64-gnu')?.elf ?? null
 const musl = PLATFORMS.find(({ name }) => name === 'linux-arm64-musl')?.elf ?? null
@@ -24,6 +24,10 @@ test('a package is made for every target of package.json, and for no other', (t)
     PLATFORMS.map(({ triple }) => triple),
     napi.targets,
   )
+})
+
+test('the addon and the package have one version', (t) => {
+  t.is(/^version = "(.*)"$/m.exec(read('Cargo.toml'))?.[1], version)
 })
 
 test('the error of a missing addon knows the same packages', (t) => {

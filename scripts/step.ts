@@ -1,10 +1,18 @@
 import { spawn } from 'node:child_process'
-import { existsSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
 /** The project's folder. This file runs from build/scripts. */
 export const projectRoot = dirname(dirname(dirname(fileURLToPath(import.meta.url))))
+
+/** The project's version. */
+export function projectVersion(): string {
+  const { version } = JSON.parse(readFileSync(join(projectRoot, 'package.json'), 'utf8')) as {
+    version: string
+  }
+  return version
+}
 
 /** A step that did not end well; the message is for people. */
 export class StepError extends Error {}

@@ -6,15 +6,14 @@ import { findNode, NODE_LINES } from '../../bench/soak/node-versions.ts'
 import { tarball } from '../../scripts/package/pack.ts'
 import { PLATFORMS } from '../../scripts/package/platforms.ts'
 import { Registry } from '../../scripts/package/registry.ts'
+import { projectVersion } from '../../scripts/step.ts'
 import { assertPrints, readme } from './readme.ts'
 import { type PackageManager, Stranger } from './stranger.ts'
 
 const modules = fileURLToPath(new URL('../../../node_modules', import.meta.url))
 const libc = process.platform === 'linux' ? ['gnu'] : []
 const here = ['seawall', process.platform, process.arch, ...libc].join('-')
-const { version } = JSON.parse(
-  readFileSync(fileURLToPath(new URL('../../../package.json', import.meta.url)), 'utf8'),
-) as { version: string }
+const version = projectVersion()
 
 // It has nothing, so that whoever asks for more than the tarballs finds out.
 let registry: Registry

@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process'
-import { readdirSync, readFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
@@ -7,6 +7,7 @@ import test from 'ava'
 import { publint } from 'publint'
 import { formatMessage } from 'publint/utils'
 import { TARBALLS, tarball } from '../../scripts/package/pack.ts'
+import { addonFile, PLATFORMS, packageName } from '../../scripts/package/platforms.ts'
 
 const run = promisify(execFile)
 const tarballs = readdirSync(TARBALLS)
@@ -24,6 +25,40 @@ for (const name of tarballs) {
     )
   })
 }
+
+async function files(path: string): Promise<string[]> {
+  const { stdout } = await run('tar', ['--list', '--gzip', '--file', path])
+  return stdout
+    .trimEnd()
+    .split('\n')
+    .map((name) => name.replace(/^package\//, ''))
+}
+
+test('the package of a platform has its addon, what it is, and its licence, and nothing else', async (t) => {
+  const platforms = PLATFORMS.filter(({ name }) => existsSync(tarball(packageName(name))))
+  t.is(platforms.length + 1, tarballs.length)
+  for (const { name } of platforms) {
+    const found = await files(tarball(packageName(name)))
+    const wanted = ['LICENSE', 'LICENSE-APACHE', 'LICENSE-MIT', 'README.md', 'package.json', addonFile(name)]
+    t.deepEqual(found.sort(), wanted)
+  }
+})
+
+test('the package seawall has no addon, no source of TypeScript, and nothing of the build', async (t) => {
+  const found = await files(tarball('seawall'))
+  for (const name of [
+    'dist/index.js',
+    'dist/index.d.ts',
+    'dist/cli/seawall.js',
+    'native/index.cjs',
+    'README.md',
+  ])
+    t.true(found.includes(name), name)
+  t.deepEqual(
+    found.filter((name) => /\.(node|tsbuildinfo|d\.ts\.map|d\.cts)$|(?<!\.d)\.ts$/.test(name)),
+    [],
+  )
+})
 
 test('the types are those of what is imported, for TypeScript that imports and for TypeScript that requires', async (t) => {
   t.timeout(120_000)

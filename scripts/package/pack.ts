@@ -1,9 +1,9 @@
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { buildReleaseAddons, releasePlatforms } from '../../lab/lab.ts'
 import { buildAddon } from '../addon.ts'
-import { projectRoot, StepError, step } from '../step.ts'
+import { projectRoot, projectVersion, StepError, step } from '../step.ts'
 import { readElf } from './elf.ts'
 import { complaints, glibcOf } from './gate.ts'
 import { addonFile, PLATFORMS, packageName } from './platforms.ts'
@@ -47,22 +47,29 @@ export async function packPackages({ addons: folder, all = false }: PackOptions 
 
 /** The path of a package's tarball. */
 export function tarball(name: string): string {
-  const { version } = JSON.parse(readFileSync(join(projectRoot, 'package.json'), 'utf8')) as {
-    version: string
-  }
-  return join(TARBALLS, `${name}-${version}.tgz`)
+  return join(TARBALLS, `${name}-${projectVersion()}.tgz`)
 }
 
 async function findAddons(folder: string | undefined): Promise<Addon[]> {
-  const given = (name: string) => {
-    const path = folder && join(folder, addonFile(name))
-    return path && existsSync(path) ? path : undefined
-  }
-  const built = await buildReleaseAddons(releasePlatforms().filter((name) => given(name) === undefined))
+  const given = folder === undefined ? new Map<string, string>() : addonsIn(folder)
+  const built = await buildReleaseAddons(releasePlatforms().filter((name) => !given.has(name)))
   return PLATFORMS.flatMap((platform) => {
-    const path = given(platform.name) ?? built.get(platform.name)
+    const path = given.get(platform.name) ?? built.get(platform.name)
     return path === undefined ? [] : [{ platform, path }]
   })
+}
+
+/** The addons of a folder, by platform. */
+function addonsIn(folder: string): Map<string, string> {
+  const files = readdirSync(folder).filter((name) => name.endsWith('.node'))
+  const known = new Map(PLATFORMS.map(({ name }) => [addonFile(name), name]))
+  return new Map(
+    files.map((file) => {
+      const platform = known.get(file)
+      if (platform !== undefined) return [platform, join(folder, file)]
+      throw new StepError(`Expected one of ${[...known.keys()].join(', ')} in ${folder} but received ${file}`)
+    }),
+  )
 }
 
 /** Says what an addon is, and throws where it must not be released. */

@@ -1,0 +1,43 @@
+import { execFile } from 'node:child_process'
+import { existsSync } from 'node:fs'
+import { promisify } from 'node:util'
+import { projectVersion, StepError, step } from '../step.ts'
+import { tarball } from './pack.ts'
+import { PLATFORMS, packageName } from './platforms.ts'
+
+/** How to publish. */
+export interface PublishOptions {
+  /** Do all but the last step. */
+  readonly dryRun: boolean
+  /** Go on without the packages of platforms that there is no addon for: for a rehearsal. */
+  readonly allowMissing: boolean
+}
+
+/**
+ * Publishes the packages to the registry that npm is set up for, the root package last: it is of use once the others are
+ * there. What is there already is left alone, so that a release that broke off goes on where it was.
+ */
+export async function publishPackages({ dryRun, allowMissing }: PublishOptions): Promise<void> {
+  const names = [...PLATFORMS.map(({ name }) => packageName(name)), 'seawall']
+  const missing = names.filter((name) => !existsSync(tarball(name)))
+  if (missing.includes('seawall') || (missing.length > 0 && !allowMissing))
+    throw new StepError(
+      `Expected the packages of \`npm run package -- --all\` but there is no ${missing.join(', no ')}`,
+    )
+  for (const name of names.filter((name) => !missing.includes(name))) {
+    if (await isPublished(`${name}@${projectVersion()}`)) {
+      process.stdout.write(`${name}@${projectVersion()}: is there already\n`)
+      continue
+    }
+    await step('npm', ['publish', tarball(name), '--access', 'public', ...(dryRun ? ['--dry-run'] : [])])
+  }
+}
+
+/** Whether a registry has this version. One that does not answer refuses the package as well, and says why. */
+async function isPublished(wanted: string): Promise<boolean> {
+  const view = promisify(execFile)('npm', ['view', wanted, 'version'])
+  return await view.then(
+    ({ stdout }) => stdout.trim() !== '',
+    () => false,
+  )
+}
