@@ -7,7 +7,7 @@ import type { Vm } from '../../vm.ts'
 import { Backlog, type Position } from './backlog.ts'
 import { eventWords } from './event-words.ts'
 import { serve, type ViewServer } from './server.ts'
-import { Subscriber, toFrame } from './subscriber.ts'
+import { type Frame, Subscriber, toFrame } from './subscriber.ts'
 import type { Decoded } from './wire.ts'
 
 /** Guest-physical address of guest RAM. */
@@ -19,7 +19,7 @@ const LOOK_MS = 250
 /** After so many looks the connections are tried. */
 const LOOKS_PER_BEAT = 60
 /** How long, in milliseconds, those who listen have to read the rest when the VM is closed. */
-const FAREWELL_MS = 2000
+const FAREWELL_MS = 5000
 /** How much input may wait for the guest, in bytes, before more is refused. */
 const INPUT_BYTES = 64 * 1024
 
@@ -36,8 +36,7 @@ export class LiveView {
   readonly #memory: number
   readonly #server: ViewServer
   readonly #view: string
-  /** Events are there as frames, made once for everybody. */
-  readonly #backlog = new Backlog<string>()
+  readonly #backlog = new Backlog<Frame>()
   readonly #subscribers = new Set<Subscriber>()
   #looks: NodeJS.Timeout | undefined
   #looked = 0
@@ -78,7 +77,7 @@ export class LiveView {
     console.on('data', (bytes: Uint8Array) => this.#print(decoder.decode(bytes, { stream: true })))
     const printed = finished(console, { writable: false }).catch(() => {})
     for await (const event of this.#vm.events()) {
-      this.#backlog.addEvent(toEventFrame(event))
+      this.#backlog.addEvent(frameOf(event))
       this.#tellSoon()
     }
     await printed
@@ -167,6 +166,15 @@ export class LiveView {
 
   #tellAll(): void {
     for (const subscriber of this.#subscribers) subscriber.tell()
+  }
+}
+
+/** The frame of an event: made when somebody is told of it, and then once for everybody. A storm costs nothing where nobody looks. */
+function frameOf(event: VmEvent): Frame {
+  let frame: string | undefined
+  return () => {
+    frame ??= toEventFrame(event)
+    return frame
   }
 }
 

@@ -3,8 +3,14 @@ import { jsonReplacer } from '../../json.ts'
 import type { Backlog, Position } from './backlog.ts'
 import type { Messages } from './wire.ts'
 
-/** How many characters go out in one turn of the event loop, about: a socket that takes everything must leave time for others. */
-const TURN = 512 * 1024
+/**
+ * How many characters go out in one turn of the event loop, about, however much a socket takes. In a storm it is the page that
+ * loses events: who else listens to the VM does so on the same thread.
+ */
+const TURN = 32 * 1024
+
+/** Makes an event's server-sent event, without its id. */
+export type Frame = () => string
 
 /** A message as a server-sent event; `id` is what the browser sends back as Last-Event-ID. */
 export function toFrame<Name extends keyof Messages>(name: Name, data: Messages[Name], id?: string): string {
@@ -24,7 +30,7 @@ export interface Present {
 /** One page that listens. It is told as fast as it reads: what waits for it is in the backlog, once for all. */
 export class Subscriber {
   readonly #response: ServerResponse
-  readonly #backlog: Backlog<string>
+  readonly #backlog: Backlog<Frame>
   readonly #present: Present
   readonly #view: string
   #position: Position
@@ -34,10 +40,12 @@ export class Subscriber {
   #waits = false
   /** It was full at the last look as well, and nothing has gone out since. */
   #stuck = false
+  /** The turn to come in which it is told more. */
+  #turn: NodeJS.Immediate | undefined
 
   constructor(
     response: ServerResponse,
-    backlog: Backlog<string>,
+    backlog: Backlog<Frame>,
     present: Present,
     view: string,
     position: Position,
@@ -63,13 +71,17 @@ export class Subscriber {
 
   /** Tells what there is, as long as the socket takes it. */
   tell(): void {
+    if (this.#turn !== undefined) return
     for (let written = 0; !this.#waits && !this.#response.writableEnded && !this.#response.destroyed; ) {
       const frame = this.#next()
       if (frame === null) return
       this.write(frame)
       written += frame.length
       if (written < TURN) continue
-      setImmediate(() => this.tell())
+      this.#turn = setImmediate(() => {
+        this.#turn = undefined
+        this.tell()
+      })
       return
     }
   }
@@ -88,7 +100,7 @@ export class Subscriber {
     const id = `${this.#view}-${next.end.events}-${next.end.characters}`
     switch (next.kind) {
       case 'event':
-        return `id: ${id}\n${next.event}`
+        return `id: ${id}\n${next.event()}`
       case 'text':
         return toFrame('console', { text: next.text }, id)
       case 'lost': {
