@@ -143,6 +143,12 @@ test('a page that comes back with Last-Event-ID goes on where it was, and is tol
     ['0x80020000', '0x80030000'],
   )
   t.is(again.printed, '')
+  // What was on its way when the connection broke may have told of a page.
+  await again.until(() => again.of('pages').length > 0)
+  t.deepEqual(
+    again.of('pages')[0]?.pages.map(({ gpa }) => gpa),
+    ['0x80010000', '0x80020000', '0x80030000'],
+  )
   t.deepEqual(again.of('lost'), [])
 })
 
@@ -243,14 +249,7 @@ test('a connection that takes nothing from one beat to the next is given up, and
   const response = new FakeResponse()
   const backlog = new Backlog<Frame>()
   const present = { now: () => 'now', pages: () => null, finished: () => false }
-  const start = { events: 0, characters: 0 }
-  const subscriber = new Subscriber(
-    response as unknown as ServerResponse,
-    backlog,
-    present,
-    '00000000',
-    start,
-  )
+  const subscriber = new Subscriber(response as unknown as ServerResponse, backlog, present, '00000000', null)
   subscriber.tell()
   subscriber.beat()
   t.deepEqual(response.written, ['now', ':\n\n'])

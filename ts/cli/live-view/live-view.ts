@@ -98,8 +98,7 @@ export class LiveView {
   subscribe(request: IncomingMessage, response: ServerResponse): boolean {
     if (this.#subscribers.size >= SUBSCRIBERS) return false
     const position = this.#resume(request.headers['last-event-id'])
-    const start = position ?? { events: 0, characters: 0 }
-    const subscriber = new Subscriber(response, this.#backlog, this.#present, this.#view, start)
+    const subscriber = new Subscriber(response, this.#backlog, this.#present, this.#view, position)
     this.#subscribers.add(subscriber)
     response.once('close', () => {
       this.#subscribers.delete(subscriber)

@@ -35,7 +35,8 @@ export class Subscriber {
   readonly #view: string
   #position: Position
   #now = ''
-  #lostEvents = false
+  /** It may not have heard of every lost page: of events that are gone, or that were on their way when its connection broke. */
+  #pagesDue: boolean
   /** The socket is full. */
   #waits = false
   /** It was full at the last look as well, and nothing has gone out since. */
@@ -48,13 +49,14 @@ export class Subscriber {
     backlog: Backlog<Frame>,
     present: Present,
     view: string,
-    position: Position,
+    position: Position | null,
   ) {
     this.#response = response
     this.#backlog = backlog
     this.#present = present
     this.#view = view
-    this.#position = position
+    this.#position = position ?? { events: 0, characters: 0 }
+    this.#pagesDue = position !== null
     // One that went away is told by 'close'.
     response.on('error', () => {})
     response.on('drain', () => {
@@ -105,15 +107,15 @@ export class Subscriber {
         return toFrame('console', { text: next.text }, id)
       case 'lost': {
         const { events, characters } = next
-        if (events > 0) this.#lostEvents = true
+        if (events > 0) this.#pagesDue = true
         return toFrame('lost', { events, characters }, id)
       }
     }
   }
 
   #nextOfPresent(): string | null {
-    if (this.#lostEvents) {
-      this.#lostEvents = false
+    if (this.#pagesDue) {
+      this.#pagesDue = false
       const pages = this.#present.pages()
       if (pages !== null) return pages
     }
