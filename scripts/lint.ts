@@ -1,8 +1,10 @@
 // `npm run lint`: every rule that a machine checks, for this machine and for arm64.
 import { cargoInToolRoot } from '../lab/lab.ts'
+import { checkLockFiles } from './lock-files.ts'
 import { main, packageStep, step } from './step.ts'
 
 await main(async () => {
+  checkLockFiles()
   await packageStep('@biomejs/biome/bin/biome', [
     'ci',
     ...(process.stdout.isTTY ? [] : ['--colors=off']),
