@@ -45,8 +45,11 @@ impl BootFile {
     /// Reads all of it, at most `limit` bytes: one that is larger comes back a byte longer than that.
     pub(super) fn read(&self, limit: u64) -> Result<Vec<u8>, BootError> {
         let unreadable = |error| unreadable(self.option, &self.path, &error);
-        let mut bytes = Vec::new();
         let mut file = &self.file;
+        let size = file.metadata().map_err(unreadable)?.len().min(limit);
+        let mut bytes = Vec::new();
+        // So that nothing is moved while it is read. Where there is no memory for that, reading says so.
+        drop(bytes.try_reserve_exact(usize::try_from(size).unwrap_or(0)));
         file.rewind().map_err(unreadable)?;
         file.take(limit.saturating_add(1))
             .read_to_end(&mut bytes)
