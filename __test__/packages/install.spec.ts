@@ -58,9 +58,33 @@ for (const manager of ['npm', 'pnpm'] satisfies PackageManager[]) {
     const tool = await stranger.run(join('node_modules', '.bin', 'seawall'), 'esr', '0x92000610')
     t.is(tool.exitCode, 0)
     t.regex(tool.stdout, /synchronous external abort/i)
+
+    stranger.write('view.mjs', VIEW)
+    t.deepEqual(await stranger.node('view.mjs'), { exitCode: 0, stdout: VIEW_SAYS, stderr: '' })
   })
 }
 
+/** The page of `seawall run --ui` with all that it consists of; without KVM only what the tool is made of can show it. */
+const VIEW = `
+import { simulated, Vm } from 'seawall'
+import { LiveView } from './node_modules/seawall/dist/cli/live-view/live-view.js'
+const boot = { type: 'flat', image: new Uint8Array(4) }
+const vm = await Vm.create({ memory: 4096, boot, backend: simulated({ script: [[{ step: 'spin' }]] }) })
+const { url, ended } = await LiveView.open(vm, { memory: 4096 })
+for (const path of ['', 'style.css', 'icon.svg', 'page/main.js', 'page/console-text.js', 'page/nowhere.js']) {
+  const response = await fetch(new URL(path, url))
+  console.log(response.status, response.headers.get('content-type'))
+}
+await vm.close()
+await ended
+`
+const VIEW_SAYS = `200 text/html; charset=utf-8
+200 text/css; charset=utf-8
+200 image/svg+xml
+200 text/javascript; charset=utf-8
+200 text/javascript; charset=utf-8
+404 text/plain; charset=utf-8
+`
 const SUBPATHS = `
 import { decodeEsr, type Abort } from 'seawall/esr'
 import { simulated as play, type SimulatedStep } from 'seawall/simulated'
