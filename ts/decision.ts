@@ -6,22 +6,38 @@ import type { NativeDecision, NativeVm } from './native.ts'
 
 /** What to do with a memory error whose abort waits. */
 export type Decision =
-  /** Inject the abort: of the kind the processor reported (`auto`, the default), or of another one. */
-  | { action: 'inject'; abort?: 'auto' | 'data' | 'instruction' }
-  /** Inject an SError; `iss` is its syndrome, 25 bits. The access runs again once the guest has taken it. */
-  | { action: 'inject-serror'; iss?: number }
-  /**
-   * Let the access run again without an abort, until `deferMs` is over; then it gets the abort. A second event says which:
-   * its `deferral` is `retired` where the vCPU went on. For somebody else to make the guest do without the page meanwhile.
-   * An exception by hand and the end of the VM end it too, without an event of its own.
-   */
-  | { action: 'defer' }
-  /** Let it wait on. */
-  | { action: 'pause' }
-  /** Stop the VM. */
-  | { action: 'stop' }
-  /** Let the access run again: its page was replaced by `vm.replacePage()`. */
-  | { action: 'resume' }
+  | {
+      /** Injects the abort. */
+      action: 'inject'
+      /** `auto`, the default: of the kind the processor reported. Else of this kind. */
+      abort?: 'auto' | 'data' | 'instruction'
+    }
+  | {
+      /** Injects an SError. The access runs again once the guest has taken it. */
+      action: 'inject-serror'
+      /** The SError's syndrome, 25 bits; it needs FEAT_RAS. Default: the kernel's own choice. */
+      iss?: number
+    }
+  | {
+      /**
+       * Lets the access run again without an abort, until `deferMs` is over; then it gets the abort. A second event says which:
+       * its `deferral` is `retired` where the vCPU went on. For somebody else to make the guest do without the page meanwhile.
+       * An exception by hand and the end of the VM end it too, without an event of its own.
+       */
+      action: 'defer'
+    }
+  | {
+      /** Lets it wait on. */
+      action: 'pause'
+    }
+  | {
+      /** Stops the VM. */
+      action: 'stop'
+    }
+  | {
+      /** Lets the access run again: its page was replaced by `vm.replacePage()`. */
+      action: 'resume'
+    }
 
 /** The highest ISS of an SError: 25 bits. */
 export const MAX_ISS = 2 ** 25 - 1

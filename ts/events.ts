@@ -56,7 +56,12 @@ export interface MemoryFailure {
   /** The number of the event that reports it. */
   seq: number
   /** The virtual machine. */
-  vm: { id: string; name: string | null }
+  vm: {
+    /** Its name for machines, `VmOptions.id`. */
+    id: string
+    /** Its name for people, where it was given one. */
+    name: string | null
+  }
   /** `simulated` where a script played it: a simulation never passes for the real thing. */
   backend: 'kvm' | 'simulated'
   /** The vCPU that consumed it. */
@@ -68,18 +73,38 @@ export interface MemoryFailure {
   /** The decoded syndrome. */
   abort: Abort | null
   /** The signal, where it came as one. */
-  signal: null | { code: 'BUS_MCEERR_AR' | 'BUS_MCEERR_AO' | 'BUS_OBJERR'; lsb: number }
+  signal: null | {
+    /** The signal's code: action required, action optional, or a bus error that says no more. */
+    code: 'BUS_MCEERR_AR' | 'BUS_MCEERR_AO' | 'BUS_OBJERR'
+    /** The size of what is lost, as a power of 2 in bytes: 12 is 4 KiB. */
+    lsb: number
+  }
   /** The guest-virtual address; `null` where ESR.FnV is set, and where the VM's events are redacted. */
   gva: bigint | null
   /** The guest-physical page; `null` where the kernel does not know it. */
   gpa: bigint | null
-  /**
-   * Who consumed it: a guest application (`user`, EL0) or the guest's kernel (EL1). `pc` and `pstate` are `null` exactly where
-   * the VM's events are redacted.
-   */
-  consumer: null | { mode: 'user' | 'kernel'; pc: bigint | null; pstate: bigint | null }
-  /** What the ledger says of the page, with this failure counted; `size` in bytes. */
-  page: null | { gpa: bigint; size: number; first: boolean; hits: number; state: PageState }
+  /** Who consumed it. */
+  consumer: null | {
+    /** `user`: a guest application, at EL0. `kernel`: the guest's kernel, at EL1. */
+    mode: 'user' | 'kernel'
+    /** The instruction's address; `null` exactly where the VM's events are redacted. */
+    pc: bigint | null
+    /** The vCPU's state, in SPSR format; `null` exactly where the VM's events are redacted. */
+    pstate: bigint | null
+  }
+  /** What the ledger says of the page, with this failure counted. */
+  page: null | {
+    /** Its first byte. */
+    gpa: bigint
+    /** Its size in bytes. */
+    size: number
+    /** Whether this is the first failure of the page. */
+    first: boolean
+    /** How often it was consumed. */
+    hits: number
+    /** What has been done about it. */
+    state: PageState
+  }
 }
 
 /** What every event has. */
@@ -100,68 +125,161 @@ export interface EventBase {
 /** A memory error, what was decided, and what was done. */
 export type MemoryFailureEvent = EventBase &
   MemoryFailure & {
+    /** A memory error: who met it, what was decided, what was done. */
     type: 'memory-failure'
     /** Who has to deal with it. */
     recipient: 'guest' | 'hypervisor'
     /** What was done. */
     action: 'ignore' | 'inject' | 'inject-serror' | 'defer' | 'pause' | 'stop' | 'resume'
-    /** `actionRequired`: the guest could not go on. `recursive`: the same instruction and page as the last injection. */
-    flags: { actionRequired: boolean; recursive: boolean }
+    /** What more is known of how it was met. */
+    flags: {
+      /** The guest could not go on without. */
+      actionRequired: boolean
+      /** It is the same instruction and page as at the last injection. */
+      recursive: boolean
+    }
     /** Who decided. */
     decidedBy: 'policy' | 'decide' | 'fallback'
     /** Why, in words. */
     reason: string
     /** How further accesses to the page are kept off the hardware. */
-    quarantine: null | { method: 'userfaultfd' | 'memslot-hole' | 'hwpoison'; granule: number }
-    /**
-     * How the guest was told which page is lost. `acked`: its kernel has read the record, or where its agent was told has retired
-     * the page; `null` while it still may.
-     */
-    notified: null | { source: 'sea' | 'gsiv' | 'agent'; acked: boolean | null }
+    quarantine: null | {
+      /** What keeps them off. */
+      method: 'userfaultfd' | 'memslot-hole' | 'hwpoison'
+      /** How many bytes are out of reach with it. */
+      granule: number
+    }
+    /** How the guest was told which page is lost. */
+    notified: null | {
+      /** By an ACPI error record with an exception, by one with an interrupt, or by its agent. */
+      source: 'sea' | 'gsiv' | 'agent'
+      /** Its kernel has read the record, or where its agent was told has retired the page; `null` while it still may. */
+      acked: boolean | null
+    }
     /** How long a kernel-mode consumer was made to retry. */
-    deferral: null | { retries: number; ms: number; outcome: 'retired' | 'deadline' }
+    deferral: null | {
+      /** How often the access ran again. */
+      retries: number
+      /** How long it took, in milliseconds. */
+      ms: number
+      /** `retired`: the vCPU went on without the page. `deadline`: it did not, and got the abort. */
+      outcome: 'retired' | 'deadline'
+    }
     /** The injection, where there was one. */
     injection: Injection | null
-    /** How many different pages of this VM are lost, and how many failures there were, this one counted. */
-    ledger: { distinctPages: number; total: number }
+    /** What the VM has lost so far, this failure counted. */
+    ledger: {
+      /** How many different pages are lost. */
+      distinctPages: number
+      /** How many failures there were. */
+      total: number
+    }
   }
 
 /** Everything that happens to a virtual machine, as one union on `type`. */
 export type VmEvent =
   | MemoryFailureEvent
-  | (EventBase & { type: 'state-changed'; from: VmState; to: VmState })
-  | (EventBase & { type: 'exit'; exit: VmExit })
-  /** The guest asked for a reset and boots again, because `onReset` is `restart`; otherwise a reset ends the VM. */
-  | (EventBase & { type: 'guest-reset' })
   | (EventBase & {
+      /** The VM is in another state. */
+      type: 'state-changed'
+      /** The state it was in. */
+      from: VmState
+      /** The state it is in. */
+      to: VmState
+    })
+  | (EventBase & {
+      /** The VM has ended, once. */
+      type: 'exit'
+      /** How. */
+      exit: VmExit
+    })
+  | (EventBase & {
+      /** The guest asked for a reset and boots again, because `onReset` is `restart`; otherwise a reset ends the VM. */
+      type: 'guest-reset'
+    })
+  | (EventBase & {
+      /** The guest accessed an address where nothing is. */
       type: 'unclaimed-access'
+      /** The vCPU that accessed it. */
       vcpu: number
+      /** `mmio`: a load or store. `nisv`: an access without a syndrome. `ldst64b`: one of 64 bytes at once. */
       kind: 'mmio' | 'nisv' | 'ldst64b'
+      /** The guest-physical address. */
       gpa: bigint
+      /** Whether it was a write; `null` where nobody knows. */
       write: boolean | null
+      /** What was done: what `unclaimedAccess` says, or the abort where an access without a syndrome cannot read zero. */
       action: 'abort' | 'stop' | 'read-zero'
     })
-  | (EventBase & { type: 'page-state-changed'; page: PoisonedPage; from: PageState })
   | (EventBase & {
+      /** Something more was done about a lost page. */
+      type: 'page-state-changed'
+      /** The page, in its new state. */
+      page: PoisonedPage
+      /** The state it was in. */
+      from: PageState
+    })
+  | (EventBase & {
+      /** The guest has lost as many pages as `memoryFailure.threshold` allows. */
       type: 'poison-threshold-reached'
+      /** How many different pages are lost. */
       distinctPages: number
+      /** What the threshold says. */
       action: 'pause' | 'stop' | 'report'
     })
-  /**
-   * The guest is not told of lost memory by `source`: it has not read a record, or its agent has not answered, for five seconds (`unread`; it may
-   * do so later), or memory that the source needs is lost itself (`lost`; until the guest boots again). Pages that it has not read of
-   * stay `quarantined`, and an access to one gets its abort as if `notifyGuest` were `none`.
-   */
-  | (EventBase & { type: 'notification-failed'; source: 'sea' | 'gsiv' | 'agent'; reason: 'unread' | 'lost' })
   | (EventBase & {
+      /**
+       * The guest is not told of lost memory by `source`. Pages that it has not read of stay `quarantined`, and an access to
+       * one gets its abort as if `notifyGuest` were `none`.
+       */
+      type: 'notification-failed'
+      /** The way in which it is not told. */
+      source: 'sea' | 'gsiv' | 'agent'
+      /**
+       * `unread`: it has not read a record, or its agent has not answered, for five seconds; it may do so later. `lost`: memory
+       * that the source needs is lost itself, until the guest boots again.
+       */
+      reason: 'unread' | 'lost'
+    })
+  | (EventBase & {
+      /** `decide` gave no usable answer, and the policy decided. */
       type: 'decision-fallback'
+      /** The number of the failure's event. */
       failure: number
+      /** Why there was none. */
       reason: 'timeout' | 'threw' | 'rejected' | 'invalid' | 'queue-full' | 'closing'
+      /** What `decide` threw, or what is wrong with its answer, in words. */
       error?: string
     })
-  | (EventBase & { type: 'decision-late'; failure: number; afterMs: number })
-  | (EventBase & { type: 'events-lost'; fromSeq: number; toSeq: number })
-  | (EventBase & { type: 'vcpu-failed'; vcpu: number; error: { code: string; message: string } })
+  | (EventBase & {
+      /** An answer of `decide` came too late, and was not used. */
+      type: 'decision-late'
+      /** The number of the failure's event. */
+      failure: number
+      /** How many milliseconds after the question it came. */
+      afterMs: number
+    })
+  | (EventBase & {
+      /** The reader was too slow, and events are lost to it. */
+      type: 'events-lost'
+      /** The number of the first that is lost. */
+      fromSeq: number
+      /** The number of the last. */
+      toSeq: number
+    })
+  | (EventBase & {
+      /** A vCPU cannot go on. */
+      type: 'vcpu-failed'
+      /** Which. */
+      vcpu: number
+      /** Why. */
+      error: {
+        /** A code of `SeawallErrorCode`. */
+        code: string
+        /** The same in words, for people. */
+        message: string
+      }
+    })
 
 /** The listeners' arguments, by event. */
 export type VmEvents = { [Type in VmEvent['type']]: [event: Extract<VmEvent, { type: Type }>] }

@@ -64,6 +64,7 @@ export interface VmOptions {
 
 /** A flat binary, entered at EL1h with the MMU off and all exceptions masked. */
 export interface FlatBoot {
+  /** A flat binary. */
   type: 'flat'
   /** The bytes, or the path of the file that holds them. */
   image: string | Uint8Array
@@ -82,6 +83,7 @@ export interface FlatBoot {
  * ```
  */
 export interface LinuxBoot {
+  /** A Linux kernel. */
   type: 'linux'
   /** The file of an arm64 `Image`, plain or gzip. Not an EFI zboot kernel, which unpacks itself by EFI only. */
   kernel: string
@@ -112,7 +114,12 @@ export interface MemoryFailurePolicy {
    */
   quarantine?: boolean
   /** What to do with each lost page from a number of different ones on. Default: nothing more. */
-  threshold?: { distinctPages: number; action: 'pause' | 'stop' | 'report' }
+  threshold?: {
+    /** The number, from 1. */
+    distinctPages: number
+    /** What to do; `report` only says so. */
+    action: 'pause' | 'stop' | 'report'
+  }
   /**
    * How many times in a row the guest's kernel may get the same abort (same page, same instruction) before the VM stops. Where
    * no page is known, only the fetch of an exception's vector counts.

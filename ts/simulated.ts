@@ -34,30 +34,84 @@ export type SimulatedStep =
       /** The state it runs in, in SPSR format. Default 0: EL0, nothing masked. */
       pstate?: bigint
     }
-  /** Writes to the console; `{esr_el1}`, `{far_el1}`, `{x0}` and the like stand for register values in hexadecimal. */
-  | { step: 'print'; text: string }
-  /** Loads from an address without memory; `size` is 1, 2, 4 or 8 bytes. */
-  | { step: 'mmio-read'; gpa: bigint; size: number }
-  /** Stores 1, 2, 4 or 8 bytes to an address without memory. */
-  | { step: 'mmio-write'; gpa: bigint; data: Uint8Array }
-  /** Accesses an address without memory by an instruction that reports no syndrome; `iss` is CM, WnR and FSC. */
-  | { step: 'nisv'; gpa: bigint; iss?: bigint }
-  /** Writes a register of its own. */
-  | { step: 'set-register'; name: string; value: bigint }
-  /** Asks for power-off, reset, or crashes. */
-  | { step: 'shutdown' | 'reset' | 'crash' }
-  /** Runs for so many microseconds without leaving the guest: a minute at most. */
-  | { step: 'run'; us: number }
-  /** Runs for ever. */
-  | { step: 'spin' }
-  /** Leaves the guest for a reason of any number. */
-  | { step: 'exit'; reason: number }
-  /** `KVM_RUN` fails with an errno. */
-  | { step: 'fail'; errno: number }
-  /** The next injection fails with an errno. */
-  | { step: 'refuse-injection'; errno: number }
-  /** Every write of a register fails with an errno, from here on. */
-  | { step: 'refuse-register'; name: string; errno: number }
+  | {
+      /** Writes to the console. */
+      step: 'print'
+      /** What; `{esr_el1}`, `{far_el1}`, `{x0}` and the like stand for register values in hexadecimal. */
+      text: string
+    }
+  | {
+      /** Loads from an address without memory. */
+      step: 'mmio-read'
+      /** The guest-physical address. */
+      gpa: bigint
+      /** 1, 2, 4 or 8 bytes. */
+      size: number
+    }
+  | {
+      /** Stores to an address without memory. */
+      step: 'mmio-write'
+      /** The guest-physical address. */
+      gpa: bigint
+      /** 1, 2, 4 or 8 bytes. */
+      data: Uint8Array
+    }
+  | {
+      /** Accesses an address without memory by an instruction that reports no syndrome. */
+      step: 'nisv'
+      /** The guest-physical address. */
+      gpa: bigint
+      /** CM, WnR and FSC of the syndrome. Default 0. */
+      iss?: bigint
+    }
+  | {
+      /** Writes a register of its own. */
+      step: 'set-register'
+      /** Which, such as `x0`. */
+      name: string
+      /** The value, 64 bits. */
+      value: bigint
+    }
+  | {
+      /** Asks for power-off or reset, or crashes. */
+      step: 'shutdown' | 'reset' | 'crash'
+    }
+  | {
+      /** Runs without leaving the guest. */
+      step: 'run'
+      /** For so many microseconds: a minute at most. */
+      us: number
+    }
+  | {
+      /** Runs for ever. */
+      step: 'spin'
+    }
+  | {
+      /** Leaves the guest for a reason of any number. */
+      step: 'exit'
+      /** The number. */
+      reason: number
+    }
+  | {
+      /** `KVM_RUN` fails. */
+      step: 'fail'
+      /** With this number, 1 to 4095. */
+      errno: number
+    }
+  | {
+      /** The next injection fails. */
+      step: 'refuse-injection'
+      /** With this number, 1 to 4095. */
+      errno: number
+    }
+  | {
+      /** Every write of a register fails, from here on. */
+      step: 'refuse-register'
+      /** Which, such as `esr_el1`. */
+      name: string
+      /** With this number, 1 to 4095. */
+      errno: number
+    }
 
 /** A backend that plays a script instead of a guest. Every event says so: `backend: 'simulated'`. */
 export interface SimulatedBackend {

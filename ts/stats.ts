@@ -19,11 +19,17 @@ export interface VmStats {
    * goes on sending although 1 MiB waits for the reader and its transmitter says so.
    */
   consoleBytesLost: bigint
-  /**
-   * Failures that `decide` was to be asked about, its answers that came too late, those that the policy decided, and for how
-   * many nanoseconds vCPUs have waited for answers in all.
-   */
-  decisions: { asked: bigint; late: bigint; fallback: bigint; waitedNs: bigint }
+  /** What became of the questions to `decide`. */
+  decisions: {
+    /** Failures that it was to be asked about. */
+    asked: bigint
+    /** Answers that came too late. */
+    late: bigint
+    /** Failures that the policy decided, because no usable answer came. */
+    fallback: bigint
+    /** For how many nanoseconds vCPUs have waited for answers, in all. */
+    waitedNs: bigint
+  }
 }
 
 /** Gives the counters their public form. */

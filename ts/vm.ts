@@ -218,10 +218,11 @@ export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
 
   /**
    * Ends the VM and gives everything back. May be called more than once, from every state, and always ends.
-   *
-   * `unretiredHostPages` is how many lost pages go back to the host without having been taken out of use there.
    */
-  close(): Promise<{ unretiredHostPages: number }> {
+  close(): Promise<{
+    /** How many lost pages go back to the host without having been taken out of use there. */
+    unretiredHostPages: number
+  }> {
     this.#closing ??= this.#run(this.#native.close()).then((closed) => {
       this.#console.finish()
       for (const stream of [...this.#streams]) stream.end()
