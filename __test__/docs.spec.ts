@@ -1,4 +1,5 @@
-import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { execFileSync } from 'node:child_process'
+import { existsSync, readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { Ajv2020 } from 'ajv/dist/2020.js'
@@ -7,18 +8,23 @@ import { diagnose } from '#cli/diagnosis'
 import type { Option } from '#cli/options'
 import { run } from '#cli/run'
 import { RUN_OPTIONS } from '#cli/run-options'
+import { memoryErrorDiagram } from '../scripts/docs/diagram.ts'
+import { STEPS } from '../scripts/docs/memory-error.ts'
+import { groups } from '../scripts/docs/pages.ts'
+import { Anchors } from '../scripts/docs/slug.ts'
 import { examples } from './event-examples.ts'
-import { typeShape } from './event-shapes.ts'
+import { typeShape, typeWords } from './event-shapes.ts'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
-const pages = [
-  'README.md',
-  'ARCHITECTURE.md',
-  'CONTRIBUTING.md',
-  ...readdirSync(join(root, 'docs'))
-    .filter((name) => name.endsWith('.md'))
-    .map((name) => join('docs', name)),
-]
+/** Every page of Markdown in the project. */
+const all = execFileSync('git', ['ls-files', '--cached', '--others', '--exclude-standard', '*.md'], {
+  cwd: root,
+  encoding: 'utf8',
+})
+  .trimEnd()
+  .split('\n')
+  .filter((page) => existsSync(join(root, page)))
+const pages = all.filter((page) => page.startsWith('docs/'))
 
 function read(path: string): string {
   return readFileSync(join(root, path), 'utf8')
@@ -42,18 +48,22 @@ function sections(path: string): Map<string, string> {
 
 /** The anchors of a page: GitHub makes them of the headings. */
 function anchors(path: string): string[] {
+  const made = new Anchors()
   return [...prose(path).matchAll(/^#+ (.+)$/gm)].map(([, heading = '']) =>
-    heading
-      .toLowerCase()
-      .replace(/[^\p{Letter}\p{Number} _-]/gu, '')
-      .replaceAll(' ', '-'),
+    made.next(heading.replace(/\[([^\]]*)\]\([^)]*\)/g, '$1')),
   )
 }
 
-for (const page of pages) {
+test('every page of Markdown is looked at', (t) => {
+  t.true(all.length >= 20)
+  for (const page of ['README.md', 'docs/start.md', 'lab/sea-inject/README.md'])
+    t.true(all.includes(page), page)
+})
+
+for (const page of all) {
   test(`the relative links of ${page} lead somewhere`, (t) => {
     const links = [...prose(page).matchAll(/\]\(([^)\s]+)\)/g)].map(([, link = '']) => link)
-    for (const link of links.filter((found) => !/^https?:/.test(found))) {
+    for (const link of links.filter((found) => !/^(https?|mailto):/.test(found))) {
       const [path = '', anchor] = link.split('#')
       const target = path === '' ? page : join(dirname(page), path)
       t.true(existsSync(join(root, target)), `${link} is not there`)
@@ -63,20 +73,40 @@ for (const page of pages) {
   })
 }
 
+test('docs/memory-error.svg is what its steps draw, and its page has a section on each', (t) => {
+  t.is(read('docs/memory-error.svg'), memoryErrorDiagram(), 'run npm run docs')
+  const [, ...found] = [...read('docs/memory-errors.md').matchAll(/^##? (.+)$/gm)].map(([, title]) => title)
+  t.deepEqual(
+    found,
+    STEPS.map(({ title }) => title),
+  )
+})
+
+test('the navigation of the site has every page of docs/, each in a place that it was given', (t) => {
+  const sources = groups().flatMap((group) => group.sources)
+  for (const page of pages) t.true(sources.includes(page), page)
+  t.false(
+    groups().some(({ title }) => title === 'More'),
+    'scripts/docs/pages.ts names no place for a page',
+  )
+})
+
 test('README.md links every page of docs/', (t) => {
-  for (const page of pages.filter((found) => found.startsWith('docs'))) {
+  for (const page of pages) {
     t.true(read('README.md').includes(`](${page})`), page)
   }
 })
 
-test('docs/errors.md has a section and a row for every code', (t) => {
-  const codes = [...read('ts/errors.ts').matchAll(/^ {2}\| '(ERR_\w+)'$/gm)].map(([, code = '']) => code)
+test('docs/errors.md has a section and a row for every code, and for nothing else', (t) => {
+  const codes = typeWords(join(root, 'dist', 'errors.d.ts'), 'SeawallErrorCode')
   t.true(codes.length >= 15)
   const found = sections('docs/errors.md')
   for (const code of codes) {
     t.regex(found.get(code) ?? '', /- \*\*Means\*\*: .*- \*\*Do\*\*: /s, `${code} has no section`)
     t.true(read('docs/errors.md').includes(`| [\`${code}\`](#${code.toLowerCase()})`), `${code} has no row`)
   }
+  const sectionsOfCodes = [...found.keys()].filter((title) => title.startsWith('ERR_'))
+  t.deepEqual(sectionsOfCodes.sort(), codes.sort())
 })
 
 /** The cells of a page's tables whose row begins with a word in backquotes, by that word. */

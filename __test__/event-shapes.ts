@@ -8,19 +8,7 @@ export type Schema = { [keyword: string]: unknown }
  * a union come one after the other, by their `type`.
  */
 export function typeShape(file: string, name: string): string[] {
-  const program = ts.createProgram([file], {
-    module: ts.ModuleKind.NodeNext,
-    moduleResolution: ts.ModuleResolutionKind.NodeNext,
-    target: ts.ScriptTarget.ES2022,
-    types: ['node'],
-    strict: true,
-    exactOptionalPropertyTypes: true,
-  })
-  const checker = program.getTypeChecker()
-  const source = program.getSourceFile(file)
-  const module = source && checker.getSymbolAtLocation(source)
-  const symbol = module && checker.getExportsOfModule(module).find((found) => found.name === name)
-  if (symbol === undefined) throw new Error(`${file} exports no ${name}`)
+  const { checker, symbol } = typeOf(file, name)
   const lines: string[] = []
 
   const members = (type: ts.Type) => (type.isUnion() ? type.types : [type])
@@ -59,6 +47,30 @@ export function typeShape(file: string, name: string): string[] {
     walk(word(checker.getTypeOfSymbol(type)), member)
   }
   return lines.sort()
+}
+
+/** The words that a type of words allows. */
+export function typeWords(file: string, name: string): string[] {
+  const { checker, symbol } = typeOf(file, name)
+  const type = checker.getDeclaredTypeOfSymbol(symbol)
+  return (type.isUnion() ? type.types : [type]).map((member) => (member as ts.StringLiteralType).value)
+}
+
+function typeOf(file: string, name: string): { checker: ts.TypeChecker; symbol: ts.Symbol } {
+  const program = ts.createProgram([file], {
+    module: ts.ModuleKind.NodeNext,
+    moduleResolution: ts.ModuleResolutionKind.NodeNext,
+    target: ts.ScriptTarget.ES2022,
+    types: ['node'],
+    strict: true,
+    exactOptionalPropertyTypes: true,
+  })
+  const checker = program.getTypeChecker()
+  const source = program.getSourceFile(file)
+  const module = source && checker.getSymbolAtLocation(source)
+  const symbol = module && checker.getExportsOfModule(module).find((found) => found.name === name)
+  if (symbol === undefined) throw new Error(`${file} exports no ${name}`)
+  return { checker, symbol }
 }
 
 const ERROR_FIELDS = ['code', 'message', 'syscall', 'errno']

@@ -1,5 +1,6 @@
 // `npm run lint`: every rule that a machine checks, for this machine and for arm64.
 import { cargoInToolRoot } from '../lab/lab.ts'
+import { makeSite } from './docs/site.ts'
 import { checkLockFiles } from './lock-files.ts'
 import { main, packageStep, step } from './step.ts'
 
@@ -15,6 +16,8 @@ await main(async () => {
   await step('cargo', ['doc', '--workspace', '--no-deps', '--locked'], {
     env: { RUSTDOCFLAGS: '-D warnings' },
   })
+  process.stderr.write('\nthe pages of docs/, and the API reference by TypeDoc\n')
+  await makeSite()
   if (process.env['SEAWALL_LAB'] === 'off')
     process.stdout.write('skipped: the arm64 check: SEAWALL_LAB is off\n')
   else

@@ -1,5 +1,5 @@
-// `npm test`: cargo tests, the models of what threads share, the specs that run anywhere, the packages as they are published,
-// and in the lab the KVM specs and the Rust tests that need KVM. Ends with one line, the sum of all. SEAWALL_LAB=off leaves out
+// `npm test`: cargo tests, the models of what threads share, the specs that run anywhere, docs/ in a browser, the packages
+// as they are published, and in the lab the KVM specs and the Rust tests that need KVM. Ends with one line, the sum of all. SEAWALL_LAB=off leaves out
 // what needs the lab's tools, and counts it as skipped. SEAWALL_SEED repeats random cases, SEAWALL_CASES says how many there
 // are; LOOM_MAX_PREEMPTIONS makes the models go deeper than 3.
 import { readdirSync } from 'node:fs'
@@ -16,6 +16,7 @@ import {
 } from '../lab/lab.ts'
 import { buildAddon } from './addon.ts'
 import { findBrowser, provideBrowser } from './browser.ts'
+import { testSite } from './docs/test.ts'
 import { packPackages } from './package/pack.ts'
 import { lineReader, main, packageStep, projectRoot, StepError, step } from './step.ts'
 import { Tally } from './tally.ts'
@@ -198,6 +199,7 @@ await main(async () => {
   await part(tally, 'the tests under valgrind', () => testUnderValgrind(tally))
   await part(tally, 'the models', () => testModels(tally))
   await part(tally, 'the specs', () => testHere(tally, lab))
+  await part(tally, 'the pages of docs/', () => testSite(tally))
   if (lab !== undefined) {
     await part(tally, 'the packages', () => testPackages(tally))
     await testInLab(lab, tally)
