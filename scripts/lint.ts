@@ -1,5 +1,6 @@
 // `npm run lint`: every rule that a machine checks, for this machine and for arm64.
 import { cargoInToolRoot } from '../lab/lab.ts'
+import { runCheckers } from './checkers/checkers.ts'
 import { makeSite } from './docs/site.ts'
 import { checkLockFiles } from './lock-files.ts'
 import { main, packageStep, step } from './step.ts'
@@ -11,6 +12,7 @@ await main(async () => {
     ...(process.stdout.isTTY ? [] : ['--colors=off']),
     '.',
   ])
+  await runCheckers()
   await step('cargo', ['fmt', '--all', '--check'])
   await step('cargo', ['clippy', '--workspace', '--all-targets', '--locked', '--', '-D', 'warnings'])
   await step('cargo', ['doc', '--workspace', '--no-deps', '--locked'], {
