@@ -1,7 +1,7 @@
-// `npm test`: cargo tests, the models of what threads share, the specs that run anywhere, docs/ in a browser, the packages
-// as they are published, and in the lab the KVM specs and the Rust tests that need KVM. Ends with one line, the sum of all. SEAWALL_LAB=off leaves out
-// what needs the lab's tools, and counts it as skipped. SEAWALL_SEED repeats random cases, SEAWALL_CASES says how many there
-// are; LOOM_MAX_PREEMPTIONS makes the models go deeper than 3.
+// `npm test`: cargo tests, the models of what threads share, the specs that run anywhere, docs/ in a browser, the packages as
+// they are published, and in the lab the KVM specs and the Rust tests that need KVM. Ends with one line, the sum of all.
+// SEAWALL_LAB=off leaves out what needs the lab's tools, and counts it as skipped. SEAWALL_SEED repeats random cases,
+// SEAWALL_CASES says how many there are; LOOM_MAX_PREEMPTIONS makes the models go deeper than 3.
 import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import {

@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { Cache } from '../../lab/cache.ts'
 import { run } from '../../lab/command.ts'
@@ -11,8 +11,8 @@ const ACTIONLINT = 'github.com/rhysd/actionlint/cmd/actionlint'
 type Checker = { readonly path: string } | { readonly missing: string }
 
 /**
- * Checks spelling and the workflows by programs that npm and cargo do not bring: typos and zizmor by pip, actionlint by Go, each
- * pinned by hash and kept in the cache. One that cannot be had is skipped, which is said.
+ * Checks spelling, scripts and workflows by programs that npm and cargo do not bring: typos, zizmor and shellcheck by pip,
+ * actionlint by Go, each pinned by hash and kept in the cache. One that cannot be had is skipped, which is said.
  */
 export async function runCheckers(): Promise<void> {
   const cache = new Cache()
@@ -25,11 +25,11 @@ export async function runCheckers(): Promise<void> {
     '--quiet',
     '.github',
   ])
-  await check(
-    'actionlint',
-    inFolder(await fetched('Go 1.25', () => buildActionlint(cache)), 'actionlint'),
-    [],
-  )
+  const shellcheck = inFolder(wheels, 'bin/shellcheck')
+  await check('shellcheck', shellcheck, ['.ci/run', 'lab/init/init.sh'])
+  const actionlint = inFolder(await fetched('Go 1.25 or newer', () => buildActionlint(cache)), 'actionlint')
+  // With no name of a program it looks at no script.
+  await check('actionlint', actionlint, ['-shellcheck', 'path' in shellcheck ? shellcheck.path : ''])
 }
 
 async function check(name: string, checker: Checker, args: readonly string[]): Promise<void> {
@@ -38,7 +38,9 @@ async function check(name: string, checker: Checker, args: readonly string[]): P
 }
 
 function inFolder(folder: Checker, name: string): Checker {
-  return 'missing' in folder ? folder : { path: join(folder.path, name) }
+  if ('missing' in folder) return folder
+  const path = join(folder.path, name)
+  return existsSync(path) ? { path } : { missing: `there is none for ${process.platform} on ${process.arch}` }
 }
 
 async function fetched(needs: string, fetch: () => Promise<string>): Promise<Checker> {
@@ -46,7 +48,7 @@ async function fetched(needs: string, fetch: () => Promise<string>): Promise<Che
     return { path: await fetch() }
   } catch (error) {
     const [first = ''] = (error instanceof Error ? error.message : String(error)).trim().split('\n')
-    return { missing: `it needs ${needs} or newer, and the network once. ${first}` }
+    return { missing: `it needs ${needs}, and the network once. ${first}` }
   }
 }
 

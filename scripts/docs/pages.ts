@@ -21,7 +21,17 @@ const GROUPS: readonly { readonly title: string; readonly sources: readonly stri
     title: 'Test and measure',
     sources: ['docs/testing.md', 'docs/blast-radius.md', 'docs/performance.md', 'docs/lab.md'],
   },
-  { title: 'Project', sources: ['README.md', 'ARCHITECTURE.md', 'CONTRIBUTING.md', 'CHANGELOG.md'] },
+  {
+    title: 'Project',
+    sources: [
+      'README.md',
+      'ARCHITECTURE.md',
+      'CONTRIBUTING.md',
+      'docs/releasing.md',
+      'SECURITY.md',
+      'CHANGELOG.md',
+    ],
+  },
 ]
 
 /** The page that the site begins with. */
