@@ -40,3 +40,30 @@ export function isProgram({ code }: CodeBlock): boolean {
 export function needsMore({ code }: CodeBlock): boolean {
   return /'(Image|guest\.bin)'/.test(code)
 }
+
+/** A command of the tool in a page, and what the page says that it prints. */
+export interface Transcript {
+  readonly name: string
+  readonly args: readonly string[]
+  /** Lines; `…` stands for any. */
+  readonly prints: string
+}
+
+/** The commands of a page that need neither a host nor a file: they decode, or say what is wrong with them. */
+export function transcriptsOfPage(path: string, name: string): Transcript[] {
+  const blocks = [...readFileSync(path, 'utf8').matchAll(/^```text\n(.*?)^```$/gms)].map(
+    ([, text = '']) => text,
+  )
+  const found = blocks.flatMap((text) => [...text.matchAll(/^\$ seawall (.*)\n((?:(?!\$ ).*\n)+)/gm)])
+  return found
+    .filter(([, command = '', prints = '']) => !command.includes('|') && needsNothing(command, prints))
+    .map(([, command = '', prints = '']) => ({
+      name: `${name}, ${command}`,
+      args: command.split(' '),
+      prints,
+    }))
+}
+
+function needsNothing(command: string, prints: string): boolean {
+  return command.startsWith('esr ') || prints.startsWith('seawall: Expected')
+}

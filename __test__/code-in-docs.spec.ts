@@ -1,5 +1,5 @@
 // Every block of TypeScript or JavaScript in README.md, docs/ and the comments of the public API compiles; every program among
-// them that needs nothing else runs, and prints what its page says.
+// them that needs nothing else runs, and prints what its page says. So do commands of the tool.
 import { execFile } from 'node:child_process'
 import { mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -7,7 +7,14 @@ import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import test from 'ava'
 import ts from 'typescript'
-import { blocksOfComments, blocksOfPage, type CodeBlock, isProgram, needsMore } from './code-blocks.ts'
+import {
+  blocksOfComments,
+  blocksOfPage,
+  type CodeBlock,
+  isProgram,
+  needsMore,
+  transcriptsOfPage,
+} from './code-blocks.ts'
 
 const run = promisify(execFile)
 const root = fileURLToPath(new URL('../..', import.meta.url))
@@ -105,4 +112,27 @@ for (const block of blocks.filter((found) => isProgram(found) && !needsMore(foun
     t.notRegex(stderr, /Error|Warning/)
     if (block.prints !== undefined) t.is(stdout, block.prints)
   })
+}
+
+const transcripts = pages.flatMap((page) => transcriptsOfPage(join(root, page), page))
+
+test('there are commands to test', (t) => {
+  t.true(transcripts.length >= 2)
+})
+
+for (const { name, args, prints } of transcripts) {
+  test(`${name} prints what its page says`, async (t) => {
+    const tool = [join(root, 'dist', 'cli', 'seawall.js'), ...args]
+    // What it says and what is wrong come on two streams; a command has one of them.
+    const { stdout, stderr } = await run(process.execPath, tool).catch((error) => error)
+    const lines = prints
+      .trimEnd()
+      .split('\n')
+      .map((line) => (line.trim() === '…' ? '[^]*' : literally(line)))
+    t.regex(`${stdout}${stderr}`, new RegExp(`^${lines.join('\n')}\n`))
+  })
+}
+
+function literally(text: string): string {
+  return text.replace(/[$()*+.?[\\\]^{|}]/g, '\\$&')
 }
