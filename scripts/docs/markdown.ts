@@ -12,7 +12,7 @@ import { Anchors } from './slug.ts'
 
 for (const [name, language] of Object.entries({ bash, c, json, typescript, yaml }))
   hljs.registerLanguage(name, language)
-hljs.registerAliases('ts', { languageName: 'typescript' })
+hljs.registerAliases(['js', 'ts'], { languageName: 'typescript' })
 
 /** A heading of a page. */
 export interface Heading {
