@@ -18,7 +18,6 @@ await main(async () => {
   await step('cargo', ['doc', '--workspace', '--no-deps', '--locked'], {
     env: { RUSTDOCFLAGS: '-D warnings' },
   })
-  process.stderr.write('\nthe pages of docs/, and the API reference by TypeDoc\n')
   await makeSite()
   if (process.env['SEAWALL_LAB'] === 'off')
     process.stdout.write('skipped: the arm64 check: SEAWALL_LAB is off\n')

@@ -103,11 +103,10 @@ function isSkippedHere(line: string): boolean {
   return RUST_TESTS.some(({ test }) => line.startsWith(`SKIPPED ${test}: `))
 }
 
-async function testHere(tally: Tally, lab: Lab | undefined): Promise<void> {
+async function testHere(tally: Tally, lab: Lab | undefined, browser: string | null): Promise<void> {
   await buildAddon('dev')
   const failedBefore = tally.failed
   const onLine = (line: string) => tally.tap(line)
-  const browser = lab === undefined ? findBrowser() : await provideBrowser()
   const env = {
     ...(lab === undefined ? {} : { SEAWALL_DTC: await lab.deviceTreeCompiler() }),
     ...(browser === null ? {} : { SEAWALL_BROWSER: browser }),
@@ -195,11 +194,12 @@ await main(async () => {
       lab = await setUpLab()
     })
   }
+  const browser = lab === undefined ? findBrowser() : await provideBrowser()
   await part(tally, 'cargo test', () => testCargo(tally, lab))
   await part(tally, 'the tests under valgrind', () => testUnderValgrind(tally))
   await part(tally, 'the models', () => testModels(tally))
-  await part(tally, 'the specs', () => testHere(tally, lab))
-  await part(tally, 'the pages of docs/', () => testSite(tally))
+  await part(tally, 'the specs', () => testHere(tally, lab, browser))
+  await part(tally, 'the pages of docs/', () => testSite(tally, browser))
   if (lab !== undefined) {
     await part(tally, 'the packages', () => testPackages(tally))
     await testInLab(lab, tally)

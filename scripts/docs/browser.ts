@@ -3,7 +3,8 @@ import { readFileSync } from 'node:fs'
 import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { extname, join, normalize } from 'node:path'
-import { chromium, type Page } from 'playwright-core'
+import type { Page } from 'playwright-core'
+import { openBrowser } from '../browser.ts'
 
 const PHONE = { width: 390, height: 844 }
 const DESK = { width: 1280, height: 800 }
@@ -42,7 +43,7 @@ export async function lookAtSite(
   const server = serve(folder)
   await once(server, 'listening')
   const origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
-  const browser = await chromium.launch({ executablePath, timeout: 60_000 })
+  const browser = await openBrowser(executablePath)
   try {
     const tab = await browser.newPage({ viewport: PHONE })
     const facts = new Map<string, Facts>()

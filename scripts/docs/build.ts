@@ -1,9 +1,9 @@
 import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { dirname, extname, join } from 'node:path'
-import { Application, JSX, LogLevel, TSConfigReader, TypeDocReader } from 'typedoc'
-import { projectRoot, StepError } from '../step.ts'
+import { packageStep, projectRoot, StepError } from '../step.ts'
 import { memoryErrorDiagram } from './diagram.ts'
-import { escapeHtml, highlight, type Rendered, render } from './markdown.ts'
+import { escapeHtml, highlight } from './highlight.ts'
+import { type Rendered, render } from './markdown.ts'
 import { groups, place } from './pages.ts'
 import { type Entry, type Page, toDocument } from './template.ts'
 
@@ -92,17 +92,5 @@ function write(to: string, content: string | Buffer): void {
 
 /** The reference of the package's types by TypeDoc; a warning is an error, such as a public symbol without a word on it. */
 async function buildReference(): Promise<void> {
-  const app = await Application.bootstrapWithPlugins(
-    { options: join(projectRoot, 'typedoc.json'), out: join(SITE, 'api'), logLevel: LogLevel.Warn },
-    [new TypeDocReader(), new TSConfigReader()],
-  )
-  app.renderer.hooks.on('content.begin', (context) =>
-    JSX.createElement('a', { href: context.relativeURL('../index.html') }, 'All pages'),
-  )
-  const project = await app.convert()
-  if (project === undefined) throw new StepError('TypeDoc could not read the package')
-  app.validate(project)
-  if (!app.logger.hasWarnings() && !app.logger.hasErrors()) await app.generateOutputs(project)
-  if (app.logger.hasWarnings() || app.logger.hasErrors())
-    throw new StepError('TypeDoc has something to say: see above')
+  await packageStep('typedoc/bin/typedoc', ['--out', join(SITE, 'api'), '--logLevel', 'Warn'])
 }

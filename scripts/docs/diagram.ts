@@ -1,4 +1,4 @@
-import { escapeHtml } from './markdown.ts'
+import { escapeHtml } from './highlight.ts'
 import { ACTORS, type Actor, STEPS } from './memory-error.ts'
 
 /** Narrow enough that a phone shows it without shrinking its letters. */

@@ -1,18 +1,9 @@
 import { posix } from 'node:path'
-import hljs from 'highlight.js/lib/core'
-import bash from 'highlight.js/lib/languages/bash'
-import c from 'highlight.js/lib/languages/c'
-import json from 'highlight.js/lib/languages/json'
-import typescript from 'highlight.js/lib/languages/typescript'
-import yaml from 'highlight.js/lib/languages/yaml'
 import MarkdownIt from 'markdown-it'
 import { StepError } from '../step.ts'
+import { highlight } from './highlight.ts'
 import { place, relative } from './pages.ts'
 import { Anchors } from './slug.ts'
-
-for (const [name, language] of Object.entries({ bash, c, json, typescript, yaml }))
-  hljs.registerLanguage(name, language)
-hljs.registerAliases(['js', 'ts'], { languageName: 'typescript' })
 
 /** A heading of a page. */
 export interface Heading {
@@ -28,21 +19,6 @@ export interface Rendered {
   readonly html: string
   /** The files of the project that it links or shows. */
   readonly files: readonly string[]
-}
-
-/** Code as HTML, coloured where its language is known. */
-export function highlight(code: string, language: string): string {
-  if (hljs.getLanguage(language) === undefined) return escapeHtml(code)
-  return hljs.highlight(code, { language, ignoreIllegals: true }).value
-}
-
-/** Text in which nothing is HTML. */
-export function escapeHtml(text: string): string {
-  return text
-    .replaceAll('&', '&amp;')
-    .replaceAll('<', '&lt;')
-    .replaceAll('>', '&gt;')
-    .replaceAll('"', '&quot;')
 }
 
 /** Renders a page. `source` is its path in the project; links to other files of the project lead to their places in the site. */

@@ -1,4 +1,5 @@
-import { escapeHtml, type Heading } from './markdown.ts'
+import { escapeHtml } from './highlight.ts'
+import type { Heading } from './markdown.ts'
 import { relative } from './pages.ts'
 
 /** An entry of the navigation. */
