@@ -26,13 +26,9 @@ function renderPart(part: BenchPart, recorded: Recording['parts'][string] | unde
     const then = before.measurements.find(({ name }) => name === now.name)
     const was = then === undefined ? '–' : amount(then)
     const cells = [now.name, was, amount(now), reference(now), targetWords(now), metWord(now)]
-    return `| ${cells.join(' | ')} |`
+    return cells
   })
-  const table = [
-    '| measurement | before | now | reference | target | |',
-    '| --- | --- | --- | --- | --- | --- |',
-    ...rows,
-  ].join('\n')
+  const table = renderTable([['measurement', 'before', 'now', 'reference', 'target', ''], ...rows])
   const notes = after.measurements.flatMap(({ name, note }) =>
     note === undefined ? [] : [`- ${name}: ${note}`],
   )
@@ -40,6 +36,16 @@ function renderPart(part: BenchPart, recorded: Recording['parts'][string] | unde
   const blocks = [head, table, '', ...(notes.length > 0 ? [...notes, ''] : []), `Measured on ${hosts}.`, '']
   if (part.findings !== undefined) blocks.push(part.findings, '')
   return blocks.join('\n')
+}
+
+/** A table as Biome formats it; the first row is the head. */
+function renderTable(rows: readonly (readonly string[])[]): string {
+  const widths = (rows[0] ?? []).map((_, column) =>
+    Math.max(3, ...rows.map((row) => row[column]?.length ?? 0)),
+  )
+  const line = (cells: readonly string[]) => `| ${cells.join(' | ')} |`
+  const [head = '', ...body] = rows.map((row) => line(row.map((cell, at) => cell.padEnd(widths[at] ?? 0))))
+  return [head, line(widths.map((width) => '-'.repeat(width))), ...body].join('\n')
 }
 
 function amount({ value, unit, ratio }: Measurement): string {
