@@ -279,7 +279,11 @@ pub enum UnhandledExit {
 }
 
 fn payload_text(payload: &Option<[u64; 4]>) -> String {
-    payload.map_or_else(String::new, |payload| format!(" with payload {payload:#x?}"))
+    payload.map_or_else(String::new, |payload| {
+        // In one line, which `{:#x?}` of an array is not.
+        let words = payload.map(|word| format!("{word:#x}"));
+        format!(" with payload [{}]", words.join(", "))
+    })
 }
 
 impl VmError {

@@ -76,6 +76,14 @@ fn an_exit_that_nobody_can_handle_ends_the_vcpu_with_its_numbers() {
             "KVM_EXIT_INTERNAL_ERROR, suberror 2",
             None,
         ),
+        (
+            VcpuExit::Unknown {
+                reason: 99,
+                payload: [0, 0x10, u64::MAX, 1],
+            },
+            "exit reason 99 with payload [0x0, 0x10, 0xffffffffffffffff, 0x1]",
+            None,
+        ),
     ] {
         let mut vcpu = FakeVcpu::with_exits([exit]);
         let (reason, events) = run_once(&mut vcpu);
