@@ -19,7 +19,13 @@ const GROUPS: readonly { readonly title: string; readonly sources: readonly stri
   { title: 'Run', sources: ['docs/host-setup.md', 'docs/limits.md'] },
   {
     title: 'Test and measure',
-    sources: ['docs/testing.md', 'docs/blast-radius.md', 'docs/performance.md', 'docs/lab.md'],
+    sources: [
+      'docs/testing.md',
+      'docs/blast-radius.md',
+      'docs/performance.md',
+      'docs/soak.md',
+      'docs/lab.md',
+    ],
   },
   {
     title: 'Project',
