@@ -19,9 +19,14 @@ const PHASES: readonly [Mark['name'], string][] = [
 export const linuxBoot: BenchPart = {
   name: 'linux-boot',
   describe:
-    'Instructions of a Linux guest’s boot on one vCPU with 256 MiB, in the lab, where each takes one nanosecond: Seawall’s, ' +
-    'those of KVM and the guest’s own, with its messages on the console. The guest is Debian’s cloud kernel and the initial ' +
-    `RAM disk of lab/linux-guest. Medians of ${BOOTS} boots in one process; there is nothing to compare it with.`,
+    'How long a Linux guest boots on one vCPU with 256 MiB, in the lab, where every instruction takes one nanosecond and ' +
+    'nothing else takes any: those of Seawall, of KVM and of the guest, and the time in which all of them wait. The guest ' +
+    'prints its messages on the console. It is Debian’s cloud kernel and the initial RAM disk of lab/linux-guest. Medians of ' +
+    `${BOOTS} boots in one process; there is nothing to compare it with.`,
+  findings:
+    'Vm.create became faster by copying 16 bytes at a time to guest RAM, and by reading each file into room of its size: 437 ' +
+    'ms before and 312 ms now for the first boot of a process. **Before** is one first boot; of three in a row the later ones ' +
+    'find the host’s memory in use before, and take less.',
   async run(scale): Promise<Measurement[]> {
     const boots = await runBoots(scaled(BOOTS, scale))
     const at = (name: Mark['name'], of: 'ns' | 'exits') =>
@@ -32,7 +37,7 @@ export const linuxBoot: BenchPart = {
       const value = (end.ns - before.ns) / 1e6
       const note = `${end.exits - before.exits} exits to Seawall.`
       before = end
-      return measurement({ name, value, unit: 'million instructions', note })
+      return measurement({ name, value, unit: 'ms', note })
     })
   },
 }
