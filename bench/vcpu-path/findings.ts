@@ -3,14 +3,14 @@ export const FINDINGS = `### The system calls of a memory error
 
 Six for a repeated one, with quarantine and notification off. There were nine before.
 
-| call | why |
-| --- | --- |
-| KVM_RUN | the guest runs, and leaves with the error |
-| KVM_GET_ONE_REG of PC | the event says who consumed the error, and \`sameFaultLimit\` counts the aborts at one instruction |
-| KVM_GET_ONE_REG of PSTATE | whether it was an application or the kernel, which the verdict depends on |
-| KVM_SET_VCPU_EVENTS | the injection |
-| KVM_GET_ONE_REG of PC | whether it happened: KVM may do nothing and say success |
-| KVM_GET_ONE_REG of ESR_EL1 | what the guest’s handler will read: where that is not what the processor reported, ESR_EL1 is written and read back, and FAR_EL1 is written where FnV says that it holds no address |
+- KVM_RUN: the guest runs, and leaves with the error.
+- KVM_GET_ONE_REG of PC: the event says who consumed the error, and \`sameFaultLimit\` counts the aborts at one
+  instruction.
+- KVM_GET_ONE_REG of PSTATE: whether it was an application or the kernel, which the verdict depends on.
+- KVM_SET_VCPU_EVENTS: the injection.
+- KVM_GET_ONE_REG of PC: whether it happened: KVM may do nothing and say success.
+- KVM_GET_ONE_REG of ESR_EL1: what the guest’s handler will read: where that is not what the processor reported, ESR_EL1
+  is written and read back, and FAR_EL1 is written where FnV says that it holds no address.
 
 PSTATE was read twice more: for the plan, and for the check of the mode. A sentinel was written to ESR_EL1 before the
 injection, and what it replaced was read before that; now PC says whether KVM entered the handler. Only an access at an
@@ -21,30 +21,31 @@ UFFDIO_REGISTER, madvise and UFFDIO_POISON take it out of everybody’s reach.
 
 ### What limits it
 
-- **Repeated memory error, against the fewest system calls**: each KVM_GET_ONE_REG costs 1,650 of the 11,000 instructions of
-  the shortest way through the kernel, and there are four. One alone costs more than the target leaves. An event without
-  PC and PSTATE, and an injection that nobody has looked at, would come close to it.
-- **Repeated memory error, against the same system calls**: of 19,440 instructions 17,490 are the kernel’s and the guest’s,
-  the same on both sides, to the instruction. 1,950 are Seawall’s in user space: 1,660 in the addon, 210 in the C library
-  (ioctl, and one allocation), 76 for the two clocks of the event. The loop in C takes 120 there: it keeps no ledger,
-  decides nothing and tells nobody. The target leaves 650.
-- **Load from a device**: 280 instructions in user space, where the loop in C takes 26 for a constant. They are the run (65),
-  the loop around it with its gate and its counters (108), the bus’s lock (37) and the UART (80). The target leaves 180.
+- **Repeated memory error, against the fewest system calls**: each KVM_GET_ONE_REG costs 1,650 of the 11,000
+  instructions of the shortest way through the kernel, and there are four. One alone costs more than the target leaves.
+  An event without PC and PSTATE, and an injection that nobody has looked at, would come close to it.
+- **Repeated memory error, against the same system calls**: of 19,440 instructions 17,490 are the kernel’s and the
+  guest’s, the same on both sides, to the instruction. 1,950 are Seawall’s in user space: 1,660 in the addon, 210 in the
+  C library (ioctl, and one allocation), 76 for the two clocks of the event. The loop in C takes 120 there: it keeps no
+  ledger, decides nothing and tells nobody. The target leaves 650.
+- **Load from a device**: 280 instructions in user space, where the loop in C takes 26 for a constant. They are the run
+  (65), the loop around it with its gate and its counters (108), the bus’s lock (37) and the UART (80). The target
+  leaves 180.
 - **Store to a device**: the same, and the byte goes into the console’s queue, behind a lock of its own.
-- **decide**: two thread switches on one processor, as in the echo, and what JavaScript does besides: the failure becomes
-  an object, and the event that follows the answer is taken from the ring.
+- **decide**: two thread switches on one processor, as in the echo, and what JavaScript does besides: the failure
+  becomes an object, and the event that follows the answer is taken from the ring.
 - **Not measured**: telling the guest, which needs one that boots with ACPI.
 
 ### What made it faster
 
-| change | repeated memory error | load from a device |
-| --- | --- | --- |
-| at first | 25,024 | 8,960 |
-| the run page hands out the member of its union that the exit names; the UART’s registers are not copied; errno is asked for only after a failure; PSTATE is read once; PC instead of the sentinel | 19,824 | 8,736 |
-| the event’s record is made once and moved, not copied; the ledger looks a known page up once; the clock for a new page alone; no lock to ask whether the transmitter is busy | 19,328 | 8,704 |
+- at first: a repeated memory error 25,024, a load from a device 8,960.
+- the run page hands out the member of its union that the exit names; the UART’s registers are not copied; errno is
+  asked for only after a failure; PSTATE is read once; PC instead of the sentinel: a repeated memory error 19,824, a
+  load from a device 8,736.
+- the event’s record is made once and moved, not copied; the ledger looks a known page up once; the clock for a new page
+  alone; no lock to ask whether the transmitter is busy: a repeated memory error 19,328, a load from a device 8,704.
 
 The reference of **before** made the nine system calls that Seawall made then.
 
 How it was found: QEMU’s log of every instruction (\`one-insn-per-tb\`, \`log exec\`) of one round trip, by kernel function and
-by address in the addon.
-`
+by address in the addon.`
