@@ -13,8 +13,9 @@ Six for a repeated one, with quarantine and notification off. There were nine be
   is written and read back, and FAR_EL1 is written where FnV says that it holds no address.
 
 PSTATE was read twice more: for the plan, and for the check of the mode. A sentinel was written to ESR_EL1 before the
-injection, and what it replaced was read before that; now PC says whether KVM entered the handler. Only an access at an
-address where a vector may lie (a multiple of 128) still needs the sentinel, because there PC may stay where it is.
+injection, and what it replaced was read before that; now PC says whether KVM entered the handler. The sentinel is still
+needed where PC has not moved, which may come at the next KVM_RUN (before Linux 6.17), and for an access at an address where
+a vector may lie (a multiple of 128), because there PC may stay where it is.
 
 The first error of a page takes seven more, all of them for the quarantine: mmap, madvise twice and mlock hold the page;
 UFFDIO_REGISTER, madvise and UFFDIO_POISON take it out of everybody’s reach.

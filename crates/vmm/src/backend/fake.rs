@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
-use seawall_arm64::{AbortKind, EntryState, Exception, Gva, Pstate, take_exception};
+use seawall_arm64::{AbortKind, EntryState, Exception, ExceptionEntry, Gva, Pstate, take_exception};
 use seawall_kvm::{
     Errno, GuestMemory, KickTarget, KvmError, PowerState, RegId, VcpuEntry, VcpuEvents, VcpuExit,
 };
@@ -27,6 +27,8 @@ pub(crate) const EINVAL: Errno = Errno(22);
 pub(crate) enum KernelInjection {
     /// Takes the exception.
     Enters,
+    /// Writes the syndrome, and takes the exception when the vCPU runs next, as Linux did before 6.17.
+    EntersAtRun,
     /// Says success and does nothing.
     Ignores,
     /// Fails with [`EINVAL`].
@@ -63,6 +65,7 @@ pub(crate) struct FakeVcpu {
     /// What they fail with: `EFAULT` where nothing else is said.
     pub(crate) run_errno: Errno,
     injected: bool,
+    enters_at_run: bool,
     exits: mpsc::Receiver<VcpuExit>,
     kicks: Arc<Kicks>,
 }
@@ -112,6 +115,7 @@ impl FakeVcpu {
             failing_runs: 0,
             run_errno: Errno::FAULT,
             injected: false,
+            enters_at_run: false,
             exits,
             kicks: Arc::default(),
         };
@@ -138,7 +142,7 @@ impl FakeVcpu {
     /// FAR_EL2, which the kernel knows.
     pub(crate) const FAR: u64 = 0xaaaa_df25_4828;
 
-    fn enter(&mut self) {
+    fn entry(&self) -> ExceptionEntry {
         let state = EntryState {
             pc: Gva::from_bits(self.get(RegId::PC)),
             pstate: Pstate::from_bits(self.get(RegId::PSTATE)),
@@ -151,14 +155,22 @@ impl FakeVcpu {
             kind: AbortKind::Data,
             far: Gva::from_bits(Self::FAR),
         };
-        let entry = take_exception(&state, exception);
+        take_exception(&state, exception)
+    }
+
+    fn write_syndrome(&mut self, entry: &ExceptionEntry) {
+        self.registers.extend([
+            (RegId::ESR_EL1, entry.esr_el1.bits()),
+            (RegId::FAR_EL1, Self::FAR),
+        ]);
+    }
+
+    fn enter(&mut self, entry: &ExceptionEntry) {
         self.registers.extend([
             (RegId::PC, entry.pc.bits()),
             (RegId::PSTATE, entry.pstate.bits()),
             (RegId::ELR_EL1, entry.elr_el1.bits()),
             (RegId::SPSR_EL1, entry.spsr_el1.bits()),
-            (RegId::ESR_EL1, entry.esr_el1.bits()),
-            (RegId::FAR_EL1, Self::FAR),
         ]);
     }
 }
@@ -166,6 +178,10 @@ impl FakeVcpu {
 impl VcpuBackend for FakeVcpu {
     fn run(&mut self, entry: VcpuEntry) -> Result<VcpuExit, KvmError> {
         self.entries.push(entry);
+        if std::mem::take(&mut self.enters_at_run) {
+            let entry = self.entry();
+            self.enter(&entry);
+        }
         if self.failing_runs > 0 {
             self.failing_runs -= 1;
             return Err(KvmError::Syscall {
@@ -206,8 +222,16 @@ impl VcpuBackend for FakeVcpu {
 
     fn set_events(&mut self, _: VcpuEvents) -> Result<(), KvmError> {
         self.injected = true;
+        let entry = self.entry();
         match self.injection {
-            KernelInjection::Enters => self.enter(),
+            KernelInjection::Enters => {
+                self.write_syndrome(&entry);
+                self.enter(&entry);
+            }
+            KernelInjection::EntersAtRun => {
+                self.write_syndrome(&entry);
+                self.enters_at_run = true;
+            }
             KernelInjection::Ignores => {}
             KernelInjection::Refuses => {
                 return Err(KvmError::Syscall {

@@ -2,8 +2,9 @@
 //!
 //! The kernel does the exception entry (vector, PSTATE, ELR, SPSR) when it injects a data abort, and drops most of the
 //! syndrome: ESR_EL1 and FAR_EL1 are written again with what the processor reported. But it may do nothing and say success,
-//! after an abort on a stage-1 table walk. Where PC has not moved the whole entry is made of register writes, from the
-//! registers that the access was interrupted with.
+//! after an abort on a stage-1 table walk; before Linux 6.17 it writes the syndrome at once and moves PC at the next
+//! `KVM_RUN`. Where PC has not moved, a sentinel in ESR_EL1 tells the two apart: where it stays, the whole entry is made of
+//! register writes, from the registers that the access was interrupted with.
 //!
 //! Each call costs as much as a seventh of the shortest way through the kernel, so that there are few.
 
@@ -97,10 +98,15 @@ fn try_inject(
 /// must not follow.
 fn enter_by_events(vcpu: &mut dyn VcpuBackend, pc: Gva) -> Result<bool, KvmError> {
     if !may_be_vector(pc) {
-        return Ok(vcpu.set_events(VcpuEvents::ExternalDataAbort).is_ok()
-            && vcpu.get_register(RegId::PC)? != pc.bits());
+        if vcpu.set_events(VcpuEvents::ExternalDataAbort).is_err() {
+            return Ok(false);
+        }
+        if vcpu.get_register(RegId::PC)? != pc.bits() {
+            return Ok(true);
+        }
+        // Nothing happened, or it happens at the next KVM_RUN, as before Linux 6.17. To ask again changes neither.
     }
-    // An access at the vector that the abort goes to, such as of a lost stack, leaves PC where it is.
+    // An access at the vector that the abort goes to, such as of a lost stack, leaves PC where it is too.
     let saved = vcpu.get_register(RegId::ESR_EL1)?;
     vcpu.set_register(RegId::ESR_EL1, SENTINEL)?;
     if vcpu.set_events(VcpuEvents::ExternalDataAbort).is_ok()

@@ -1,4 +1,4 @@
-use seawall_kvm::RegId;
+use seawall_kvm::{RegId, VcpuEntry};
 
 use super::*;
 use crate::backend::fake::{EINVAL, FakeVcpu, KernelInjection, Write};
@@ -109,6 +109,31 @@ fn an_injection_that_did_not_happen_goes_by_registers() {
 }
 
 #[test]
+fn an_injection_that_happens_at_the_next_run_happens_once() {
+    for mut vcpu in [
+        vcpu(KernelInjection::EntersAtRun),
+        vcpu_at_vector(KernelInjection::EntersAtRun),
+    ] {
+        let interrupted = (vcpu.get(RegId::PC), vcpu.get(RegId::PSTATE));
+        let done = inject(&mut vcpu, &restored());
+        assert_eq!(
+            (done.method, done.error),
+            (InjectionMethod::VcpuEventsAndRegisters, None)
+        );
+        vcpu.run(VcpuEntry::Retry).expect("it runs");
+        assert_eq!(
+            (vcpu.get(RegId::ELR_EL1), vcpu.get(RegId::SPSR_EL1)),
+            interrupted,
+            "a second entry would start from the handler"
+        );
+        assert_eq!(
+            (vcpu.get(RegId::ESR_EL1), vcpu.get(RegId::FAR_EL1)),
+            (REPORTED, 0)
+        );
+    }
+}
+
+#[test]
 fn ease_moves_the_vector_of_an_entry_by_registers() {
     let mut vcpu = vcpu(KernelInjection::Ignores);
     vcpu.unreadable.clear();
@@ -167,9 +192,12 @@ const WRITES_OF_ENTRY: usize = 6;
 #[test]
 fn a_guest_whose_abort_cannot_be_injected_is_as_it_was() {
     type Start = fn(KernelInjection) -> FakeVcpu;
-    // At a vector they come after the sentinel, and the write that takes it away again.
-    for (start, before_entry) in [(vcpu as Start, 0), (vcpu_at_vector, 2)] {
-        for injection in [KernelInjection::Ignores, KernelInjection::Refuses] {
+    // They come after the sentinel, and the write that takes it away again, but where the kernel refuses at once.
+    for (start, refused_before_entry) in [(vcpu as Start, 0), (vcpu_at_vector, 2)] {
+        for (injection, before_entry) in [
+            (KernelInjection::Ignores, 2),
+            (KernelInjection::Refuses, refused_before_entry),
+        ] {
             let writes = before_entry + WRITES_OF_ENTRY;
             for step in 0..writes {
                 let mut vcpu = start(injection);
@@ -196,8 +224,8 @@ fn a_guest_whose_abort_cannot_be_injected_is_as_it_was() {
 fn an_entry_that_cannot_be_seen_is_undone_and_reported() {
     let mut vcpu = vcpu(KernelInjection::Ignores);
     let before = vcpu.registers.clone();
-    // ESR_EL1 is the fifth of the entry.
-    vcpu.bad_write = Some((4, Write::IsLost));
+    // ESR_EL1 is the fifth of the entry, which comes after the sentinel and the write that takes it away again.
+    vcpu.bad_write = Some((6, Write::IsLost));
     let done = inject(&mut vcpu, &restored());
     assert_eq!(
         done.error,

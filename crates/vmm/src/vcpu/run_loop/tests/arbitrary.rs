@@ -61,6 +61,7 @@ proptest! {
         ]),
         injection in prop::sample::select(vec![
             KernelInjection::Enters,
+            KernelInjection::EntersAtRun,
             KernelInjection::Ignores,
             KernelInjection::Refuses,
         ]),
