@@ -227,3 +227,27 @@ test('a VM that nobody holds is closed by the garbage collector', async (t) => {
   )
   t.deepEqual([code, output], [0, '1 0\n'])
 })
+
+test('of a VM that is garbage nothing is kept', async (t) => {
+  const { code, output } = await runModule(
+    `
+    import { queryObjects } from 'node:v8'
+    // It collects garbage first.
+    const references = () => queryObjects(WeakRef, { format: 'count' })
+    const cycle = async () => {
+      const vm = await create([{ step: 'spin' }])
+      await vm.start()
+      await vm.close()
+    }
+    await cycle()
+    const before = references()
+    for (let count = 0; count < 20; count += 1) await cycle()
+    for (let round = 0; round < 200 && references() > before; round += 1)
+      await new Promise((resolve) => setTimeout(resolve, 10))
+    console.log(Math.max(0, references() - before))
+  `,
+    // queryObjects is experimental, and says so.
+    ['--no-warnings'],
+  )
+  t.deepEqual([code, output], [0, '0\n'])
+})

@@ -34,6 +34,7 @@ export class Listener<Vm extends WeakKey> {
   readonly #listens: Listens<Vm>
   /** Weak: a VM that nobody holds any more, and that does not run, is closed by the garbage collector. */
   readonly #vms = new Map<number, WeakRef<Vm>>()
+  readonly #collected = new FinalizationRegistry<number>((machine) => this.#vms.delete(machine))
   /** The VMs that have events, longest first. */
   readonly #ready = new Set<number>()
   /** What was asked when enough had been answered in the turn. */
@@ -49,6 +50,7 @@ export class Listener<Vm extends WeakKey> {
   /** Listens to a VM from now on. */
   add(machine: number, vm: Vm): void {
     this.#vms.set(machine, new WeakRef(vm))
+    this.#collected.register(vm, machine)
   }
 
   /** A machine asks, or where there is none some have events. A decision that is there at once goes back as it is. */
@@ -99,8 +101,6 @@ export class Listener<Vm extends WeakKey> {
   }
 
   #find(machine: number): Vm | undefined {
-    const vm = this.#vms.get(machine)?.deref()
-    if (vm === undefined) this.#vms.delete(machine)
-    return vm
+    return this.#vms.get(machine)?.deref()
   }
 }
