@@ -262,15 +262,16 @@ impl VcpuPosition {
                 sea::plan(access, pstate, Fidelity::Kvm)
             }
         };
+        // What fails is looked up before, and what fails afterwards is in the answer: the abort is told in any case.
+        let streak = self.streak(error, vcpu)?;
         let mut injection = inject(vcpu, &plan, interrupted);
         let by_signal = !matches!(error.report, ErrorReport::Sea { .. } | ErrorReport::Hole { .. });
         if let Some(consumer) = error.consumer.filter(|_| by_signal)
             && kind.is_none()
             && injection.error.is_none()
         {
-            injection = make_fetch_abort(vcpu, injection, consumer.pc)?;
+            injection = make_fetch_abort(vcpu, injection, consumer.pc);
         }
-        let streak = self.streak(error, vcpu)?;
         let injections = streak.injections.saturating_add(1);
         self.streak = injection.entered().then_some(Streak { injections, ..streak });
         Ok(injection)
@@ -291,23 +292,27 @@ fn tell_failure(failure: Box<MemoryFailure>, context: &RunContext) -> (u64, Opti
 
 /// Makes an instruction abort of a data abort at the interrupted instruction's own address: the kernel injects data aborts
 /// only, and a signal does not say that it was the fetch that needed the page.
-fn make_fetch_abort(
-    vcpu: &mut dyn VcpuBackend,
-    injection: Injection,
-    pc: Gva,
-) -> Result<Injection, KvmError> {
+fn make_fetch_abort(vcpu: &mut dyn VcpuBackend, injection: Injection, pc: Gva) -> Injection {
     let Some(esr) = injection.esr else {
-        return Ok(injection);
+        return injection;
     };
-    if vcpu.get_register(RegId::FAR_EL1)? != pc.bits() {
-        return Ok(injection);
-    }
     // The exception classes 0x24 and 0x25 differ from 0x20 and 0x21 in this bit alone.
     let esr = Esr::from_bits(esr.bits() & !(1 << 28));
-    vcpu.set_register(RegId::ESR_EL1, esr.bits())?;
-    Ok(Injection {
+    let made = vcpu.get_register(RegId::FAR_EL1).and_then(|far| {
+        let is_fetch = far == pc.bits();
+        if is_fetch {
+            vcpu.set_register(RegId::ESR_EL1, esr.bits())?;
+        }
+        Ok(is_fetch)
+    });
+    let (esr, error) = match made {
+        Ok(false) => return injection,
+        Ok(true) => (Some(esr), None),
+        Err(error) => (None, Some(error.into())),
+    };
+    Injection {
         method: InjectionMethod::VcpuEventsAndRegisters,
-        esr: Some(esr),
-        ..injection
-    })
+        esr,
+        error,
+    }
 }

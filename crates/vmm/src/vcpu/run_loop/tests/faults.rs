@@ -128,6 +128,31 @@ fn a_storm_of_interruptions_keeps_no_error_from_the_guest() {
     assert_eq!(vcpu.get(RegId::ESR_EL1), DATA_ABORT.bits());
 }
 
+#[test]
+fn an_abort_that_was_injected_is_told_whatever_cannot_be_read_afterwards() {
+    // A fetch without a page: whether it is that of the handler again, VBAR_EL1 says.
+    let fetch = VcpuExit::ArmSea(SeaExit {
+        esr: Esr::from_bits(0x8200_0014),
+        gva: None,
+        gpa: None,
+    });
+    for (exit, register, completed) in [(SIGNAL, RegId::FAR_EL1, false), (fetch, RegId::VBAR_EL1, true)] {
+        let context = context(RecoverablePolicy::Inject);
+        let mut position = VcpuPosition::default();
+        let mut vcpu = FakeVcpu::with_exits([fetch]);
+        run(&mut vcpu, &mut position, &context);
+        failures(&context);
+        let mut vcpu = FakeVcpu::with_exits([exit]);
+        vcpu.unreadable_after_injection = Some(register);
+        let reason = run(&mut vcpu, &mut position, &context);
+        assert_eq!(reason == ParkReason::Requested, completed, "{reason:?}");
+        let injection = failures(&context).pop().and_then(|failure| failure.injection);
+        let injection = injection.expect("it is told");
+        assert!(injection.entered());
+        assert_eq!(injection.error.is_none(), completed);
+    }
+}
+
 /// A quarantine that takes nothing.
 #[derive(Debug)]
 struct Refuses(QuarantineError);
