@@ -175,6 +175,69 @@ test('while a vCPU waits for an answer the VM pauses, resumes and stops', async 
   t.is((await vm.stop()).reason, 'requested')
 })
 
+test('whoever decides is not asked about a failure of which he was told that nobody waits any more', async (t) => {
+  const vcpus = 64
+  const never = new Int32Array(new SharedArrayBuffer(4))
+  const told = new Set<number>()
+  const asked: { seq: number; told: boolean }[] = []
+  await using vm = await Vm.create({
+    memory: 2 ** 20,
+    vcpus,
+    boot: { type: 'flat', image: new Uint8Array(4) },
+    backend: simulated({ script: Array(vcpus).fill([SEA, { step: 'spin' }]) }),
+    memoryFailure: {
+      quarantine: false,
+      decisionTimeoutMs: 1,
+      decide: ({ seq }, context) => {
+        asked.push({ seq, told: told.has(seq) })
+        // The event loop stands still until the policy has decided about all.
+        while (context.vm.stats().decisions.fallback < vcpus) Atomics.wait(never, 0, 0, 1)
+        return { action: 'inject' }
+      },
+    },
+  })
+  vm.on('decision-fallback', ({ failure }) => told.add(failure))
+  await vm.start()
+  while (told.size < vcpus) await new Promise(setImmediate)
+  const before = asked.length
+  for (let turn = 0; turn < 10; turn += 1) await new Promise(setImmediate)
+  t.is(asked.length, before)
+  t.true(before > 0)
+  t.deepEqual(
+    asked.filter(({ told }) => told),
+    [],
+  )
+})
+
+test('of what a vCPU has asked in vain no more than the last question is kept', async (t) => {
+  const questions = 200
+  const never = new Int32Array(new SharedArrayBuffer(4))
+  let asked = 0
+  await using vm = await Vm.create({
+    memory: 2 ** 20,
+    boot: { type: 'flat', image: new Uint8Array(4) },
+    backend: simulated({ script: [[...Array<SimulatedStep>(questions).fill(SEA), { step: 'spin' }]] }),
+    memoryFailure: {
+      quarantine: false,
+      sameFaultLimit: questions + 1,
+      decisionTimeoutMs: 1,
+      decide: (_, context) => {
+        asked += 1
+        while (context.vm.stats().decisions.fallback < questions) Atomics.wait(never, 0, 0, 1)
+        return { action: 'inject' }
+      },
+    },
+  })
+  let told = 0
+  vm.on('decision-fallback', () => {
+    told += 1
+  })
+  await vm.start()
+  while (told < questions) await new Promise(setImmediate)
+  // Those of the turn in which the event loop stood still, and the last.
+  t.true(asked <= 17, String(asked))
+})
+
 test('a question that was answered leaves nothing behind', async (t) => {
   let signal: WeakRef<AbortSignal> | undefined
   await using vm = await Vm.create({

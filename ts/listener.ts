@@ -53,6 +53,16 @@ export class Listener<Vm extends WeakKey> {
     this.#collected.register(vm, machine)
   }
 
+  /** Takes a question back that was not put yet: nobody waits for the answer any more. */
+  withdraw(vm: Vm, failure: number): void {
+    this.#withdraw((question) => question.vm === vm && question.failure.seq === failure)
+  }
+
+  #withdraw(is: (question: { vm: Vm; failure: MemoryFailure }) => boolean): void {
+    const index = this.#waiting.findIndex(is)
+    if (index >= 0) this.#waiting.splice(index, 1)
+  }
+
   /** A machine asks, or where there is none some have events. A decision that is there at once goes back as it is. */
   #woken(machine: number): number {
     const decision = machine < 0 ? NO_ANSWER : this.#ask(machine)
@@ -65,6 +75,8 @@ export class Listener<Vm extends WeakKey> {
     if (vm === undefined) return NO_ANSWER
     const failure = this.#listens.read(vm, this.#question)
     if (this.#answered === QUESTIONS_PER_TURN) {
+      // A vCPU waits for one answer at a time: what it asked before it has given up.
+      this.#withdraw((question) => question.vm === vm && question.failure.vcpu === failure.vcpu)
       this.#waiting.push({ vm, failure })
       return NO_ANSWER
     }

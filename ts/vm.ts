@@ -318,6 +318,7 @@ export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
   }
 
   #abandon(failure: number): void {
+    Vm.#listener?.withdraw(this, failure)
     this.#asked.get(failure)?.abort()
     this.#asked.delete(failure)
   }
