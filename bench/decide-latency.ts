@@ -15,7 +15,7 @@ export const decideLatency: BenchPart = {
   describe:
     'How long a vCPU waits for `decide`, as its own thread measures it: from the question to the answer in its hands. ' +
     'Compared with an addon in C that does nothing else (bench/echo/echo.c): a thread calls a ThreadsafeFunction, and waits ' +
-    `on a condition variable until JavaScript has called back. One thread, one question at a time, with a pause between; of each round p50 and p99, and the middle of ${ROUNDS} rounds.`,
+    `on a condition variable until JavaScript has returned a number. One thread, one question at a time, with a pause between; of each round p50 and p99, and the middle of ${ROUNDS} rounds.`,
   findings: `**Where the time went.** Clocks along the way, on two busy processors, when the vCPU waited 61 µs and the echo 32: to call
 JavaScript and have it take the question by a second call, 6 µs; to read the failure and make what \`decide\` gets, 7; to check
 the decision, 2; to hand it in as an object by a third call and wake the vCPU, 31, where the echo's own call takes 19. Both

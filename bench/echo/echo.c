@@ -29,13 +29,21 @@ static uint64_t now(void) {
   return (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_nsec;
 }
 
-// On the JavaScript thread: calls the function with the question.
+// On the JavaScript thread: calls the function with the question, and wakes the thread with the number that it returns.
 static void call(napi_env env, napi_value function, void *context, void *data) {
   if (env == NULL) return;
-  napi_value receiver, argument;
+  struct echo *echo = context;
+  napi_value receiver, argument, returned;
+  double answer = 0;
   napi_get_undefined(env, &receiver);
   napi_create_uint32(env, (uint32_t)(uintptr_t)data, &argument);
-  napi_call_function(env, receiver, function, 1, &argument, NULL);
+  if (napi_call_function(env, receiver, function, 1, &argument, &returned) != napi_ok) return;
+  napi_get_value_double(env, returned, &answer);
+  pthread_mutex_lock(&echo->asker.lock);
+  echo->asker.answered = answer >= 0;
+  pthread_mutex_unlock(&echo->asker.lock);
+  // Whoever is woken finds the lock free.
+  pthread_cond_signal(&echo->asker.changed);
 }
 
 static void *run(void *data) {
@@ -87,7 +95,7 @@ static napi_value start(napi_env env, napi_callback_info info) {
   echo->rounds = rounds;
   echo->pause_ns = pause_ns;
   napi_create_string_utf8(env, "echo", NAPI_AUTO_LENGTH, &name);
-  napi_create_threadsafe_function(env, arguments[0], NULL, name, 0, 1, NULL, NULL, NULL, call, &echo->ask);
+  napi_create_threadsafe_function(env, arguments[0], NULL, name, 0, 1, NULL, NULL, echo, call, &echo->ask);
   napi_create_external(env, echo, finalize, NULL, &result);
   pthread_create(&echo->thread, NULL, run, echo);
   return result;
@@ -100,16 +108,6 @@ static struct echo *echo_of(napi_env env, napi_callback_info info) {
   napi_get_cb_info(env, info, &count, &argument, NULL, NULL);
   napi_get_value_external(env, argument, &data);
   return data;
-}
-
-// respond(echo): answers the question that waits.
-static napi_value respond(napi_env env, napi_callback_info info) {
-  struct echo *echo = echo_of(env, info);
-  pthread_mutex_lock(&echo->asker.lock);
-  echo->asker.answered = 1;
-  pthread_cond_signal(&echo->asker.changed);
-  pthread_mutex_unlock(&echo->asker.lock);
-  return NULL;
 }
 
 // took(echo): how long each round took, in nanoseconds; once all were answered.
@@ -129,7 +127,6 @@ static napi_value took(napi_env env, napi_callback_info info) {
 static napi_value init(napi_env env, napi_value exports) {
   const napi_property_descriptor functions[] = {
       {"start", NULL, start, NULL, NULL, NULL, napi_default, NULL},
-      {"respond", NULL, respond, NULL, NULL, NULL, napi_default, NULL},
       {"took", NULL, took, NULL, NULL, NULL, napi_default, NULL},
   };
   napi_define_properties(env, exports, sizeof functions / sizeof functions[0], functions);

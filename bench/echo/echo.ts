@@ -7,8 +7,7 @@ import { projectRoot } from '../../scripts/step.ts'
 
 /** What the addon in C exports. */
 export interface EchoBinding {
-  start(ask: (round: number) => void, rounds: number, pauseNs: number): object
-  respond(echo: object): void
+  start(ask: (round: number) => number, rounds: number, pauseNs: number): object
   took(echo: object): number[]
 }
 
@@ -42,8 +41,8 @@ export async function runEcho(
     await new Promise<void>((resolve) => {
       echo = binding.start(
         (round) => {
-          if (echo !== undefined) binding.respond(echo)
           if (round === rounds - 1) resolve()
+          return 0
         },
         rounds,
         pauseNs,
