@@ -1,62 +1,86 @@
-import { readFileSync } from 'node:fs'
+import { execFile } from 'node:child_process'
+import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
 import test from 'ava'
-import { notesOf, releaseNotes } from '../scripts/release/changelog.ts'
+import { dated, notesOf } from '../scripts/release/changelog.ts'
 import { complaints, type ReleaseFiles } from '../scripts/release/check.ts'
 
-function read(name: string): string {
-  return readFileSync(fileURLToPath(new URL(`../../${name}`, import.meta.url)), 'utf8')
-}
-
-/** The tree as it is, but for a changelog that has a version, and a repository. */
-function released(version: string): ReleaseFiles {
-  return {
-    manifest: JSON.stringify({ ...JSON.parse(read('package.json')), repository: 'github:a/b' }),
-    lock: read('package-lock.json'),
-    cargo: read('Cargo.toml'),
-    changelog: releaseNotes(read('CHANGELOG.md'), version, '2027-01-02'),
-  }
-}
-
+const path = (name: string) => fileURLToPath(new URL(`../../${name}`, import.meta.url))
+const read = (name: string) => readFileSync(path(name), 'utf8')
 const { version } = JSON.parse(read('package.json')) as { version: string }
 
-test('this tree could be released under its version, once its changelog has that', (t) => {
-  t.deepEqual(complaints(released(version), `v${version}`), [])
+/** The tree as it is, but for a repository, and without changesets. */
+const released: ReleaseFiles = {
+  manifest: JSON.stringify({ ...JSON.parse(read('package.json')), repository: 'github:a/b' }),
+  lock: read('package-lock.json'),
+  cargo: read('Cargo.toml'),
+  changelog: read('CHANGELOG.md'),
+  changesets: [],
+}
+
+test('this tree could be released under its version', (t) => {
+  t.deepEqual(complaints(released, `v${version}`), [])
 })
 
 test('a tag, a lock, crates and a changelog of another version are refused, each by its name', (t) => {
-  const files = released(version)
-  t.deepEqual(complaints(files, 'v9.9.9'), [`Expected the tag v${version} but received v9.9.9`])
-  const other = (text: string) => text.replace(`"version": "${version}"`, '"version": "9.9.9"')
-  t.regex(
-    complaints({ ...files, lock: other(files.lock) }, `v${version}`).join(),
-    /package-lock\.json but received 9\.9\.9/,
-  )
-  const cargo = files.cargo.replace(`version = "${version}"`, 'version = "9.9.9"')
-  t.regex(complaints({ ...files, cargo }, `v${version}`).join(), /Cargo\.toml but received 9\.9\.9/)
-  t.regex(complaints({ ...files, changelog: '# Changelog\n' }, `v${version}`).join(), /CHANGELOG\.md/)
-  t.regex(
-    complaints({ ...files, manifest: `{ "version": "${version}" }` }, `v${version}`).join(),
-    /repository/,
-  )
+  t.deepEqual(complaints(released, 'v9.9.9'), [`Expected the tag v${version} but received v9.9.9`])
+  const refused = (files: Partial<ReleaseFiles>, words: RegExp) => {
+    const found = complaints({ ...released, ...files }, `v${version}`)
+    t.is(found.length, 1)
+    t.regex(found[0] ?? '', words)
+  }
+  const lock = released.lock.replace(`"version": "${version}"`, '"version": "9.9.9"')
+  refused({ lock }, /package-lock\.json but received 9\.9\.9/)
+  const cargo = released.cargo.replace(`version = "${version}"`, 'version = "9.9.9"')
+  refused({ cargo }, /Cargo\.toml but received 9\.9\.9/)
+  refused({ changelog: '# Changelog\n' }, /CHANGELOG\.md/)
+  refused({ manifest: `{ "version": "${version}" }` }, /repository/)
+  refused({ changesets: ['brave-dogs.md'] }, /no changeset .* brave-dogs\.md/)
 })
 
-test('an empty section is no changelog', (t) => {
-  const changelog = '## [Unreleased]\n\n## [1.0.0] - 2027-01-02\n\n## [0.9.0] - 2026-01-02\n\nOld.\n'
+test('a version has its own section of the changelog, and an empty one is none', (t) => {
+  const changelog = '# C\n\n## 1.0.0 - 2027-01-02\n\n## 0.9.0 - 2026-01-02\n\nOld.\n'
   t.is(notesOf(changelog, '1.0.0'), '')
-  t.true(complaints({ ...released(version), changelog }, `v${version}`).length > 0)
+  t.true(complaints({ ...released, changelog }, `v${version}`).length > 0)
   t.is(notesOf(changelog, '0.9.0'), 'Old.')
-  t.is(notesOf(changelog, '2.0.0'), null)
+  t.is(notesOf(changelog, '0.9'), null)
 })
 
-test('a release takes what is not released yet, and leaves that section empty', (t) => {
-  const changelog = releaseNotes(
-    '# C\n\n## [Unreleased]\n\n- New.\n\n## [0.1.0] - 2026-01-02\n\n- Old.\n',
-    '0.2.0',
-    '2027-01-02',
+test('changesets make the next version, and a section of the changelog above the others', async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'seawall-release-'))
+  t.teardown(() => rmSync(folder, { recursive: true }))
+  const changesets = join(folder, '.changeset')
+  cpSync(path('.changeset'), changesets, { recursive: true, filter: (name) => !name.endsWith('.md') })
+  writeFileSync(join(folder, 'package.json'), '{ "name": "seawall", "version": "0.1.0" }\n')
+  writeFileSync(join(folder, 'CHANGELOG.md'), '# Changelog\n\n## 0.1.0\n\n- Old.\n')
+  writeFileSync(join(changesets, 'brave-dogs.md'), '---\n"seawall": minor\n---\n\nNew,\nand of two lines.\n')
+  writeFileSync(join(changesets, 'small-cats.md'), '---\n"seawall": patch\n---\n\nMended.\n')
+  await promisify(execFile)(process.execPath, [path('node_modules/@changesets/cli/bin.js'), 'version'], {
+    cwd: folder,
+  })
+  t.is(JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8')).version, '0.2.0')
+  t.deepEqual(readdirSync(changesets).sort(), ['changelog.cjs', 'config.json'])
+  t.is(
+    dated(readFileSync(join(folder, 'CHANGELOG.md'), 'utf8'), '0.2.0', '2027-01-02'),
+    `# Changelog
+
+## 0.2.0 - 2027-01-02
+
+### Minor Changes
+
+- New,
+  and of two lines.
+
+### Patch Changes
+
+- Mended.
+
+## 0.1.0
+
+- Old.
+`,
   )
-  t.is(notesOf(changelog, 'Unreleased'), '')
-  t.is(notesOf(changelog, '0.2.0'), '- New.')
-  t.is(notesOf(changelog, '0.1.0'), '- Old.')
-  t.throws(() => releaseNotes(changelog, '0.2.0', '2027-01-03'), { message: /already/ })
 })

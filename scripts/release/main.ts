@@ -1,13 +1,14 @@
-// `npm run release-version -- set 0.2.0`: writes the version wherever it stands, and the changelog's section.
+// `npm run release-version -- set`: makes the next version of the changesets, wherever a version stands, and its changelog.
 // `npm run release-version -- check v0.2.0`: what stands against releasing this tree under that tag.
-import { readFileSync, writeFileSync } from 'node:fs'
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { main, projectRoot, StepError, step } from '../step.ts'
-import { releaseNotes } from './changelog.ts'
+import { main, packageStep, projectRoot, projectVersion, StepError, step } from '../step.ts'
+import { dated } from './changelog.ts'
 import { complaints } from './check.ts'
 
 const read = (name: string) => readFileSync(join(projectRoot, name), 'utf8')
 const write = (name: string, text: string) => writeFileSync(join(projectRoot, name), text)
+const changesets = () => readdirSync(join(projectRoot, '.changeset')).filter((name) => name.endsWith('.md'))
 
 function check(tag: string): void {
   const found = complaints(
@@ -16,6 +17,7 @@ function check(tag: string): void {
       lock: read('package-lock.json'),
       cargo: read('Cargo.toml'),
       changelog: read('CHANGELOG.md'),
+      changesets: changesets(),
     },
     tag,
   )
@@ -23,15 +25,19 @@ function check(tag: string): void {
   process.stdout.write(`${tag}: the versions agree, and the changelog has it\n`)
 }
 
-async function version(next: string): Promise<void> {
-  const changelog = releaseNotes(read('CHANGELOG.md'), next, new Date().toISOString().slice(0, 10))
+async function version(): Promise<void> {
+  if (changesets().length === 0)
+    throw new StepError('Expected a changeset in .changeset but found none: `npx changeset` writes one')
+  await packageStep('@changesets/cli/bin.js', ['version'])
+  const next = projectVersion()
+  // It does not know package-lock.json, nor the crates.
+  await step('npm', ['version', next, '--allow-same-version', '--no-git-tag-version', '--ignore-scripts'])
   const cargo = read('Cargo.toml').replace(
     /^(\[workspace\.package\][^[]*?^version = )"[^"]+"/ms,
     `$1"${next}"`,
   )
-  await step('npm', ['version', next, '--no-git-tag-version', '--ignore-scripts'])
   write('Cargo.toml', cargo)
-  write('CHANGELOG.md', changelog)
+  write('CHANGELOG.md', dated(read('CHANGELOG.md'), next, new Date().toISOString().slice(0, 10)))
   // Cargo.lock names the crates of the workspace too.
   await step('cargo', ['update', '--workspace', '--offline'])
   process.stdout.write(`Look at git diff, then commit it and tag it v${next}\n`)
@@ -40,6 +46,6 @@ async function version(next: string): Promise<void> {
 await main(async () => {
   const [word, value = '', ...rest] = process.argv.slice(2)
   if (word === 'check' && value !== '' && rest.length === 0) check(value)
-  else if (word === 'set' && value !== '' && rest.length === 0) await version(value)
-  else throw new StepError('Expected `check <tag>` or `set <version>`')
+  else if (word === 'set' && value === '') await version()
+  else throw new StepError('Expected `set` or `check <tag>`')
 })
