@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import test from 'ava'
+import { distTag } from '../scripts/package/publish.ts'
 import { dated, notesOf } from '../scripts/release/changelog.ts'
 import { complaints, type ReleaseFiles } from '../scripts/release/check.ts'
 
@@ -83,4 +84,9 @@ test('changesets make the next version, and a section of the changelog above the
 - Old.
 `,
   )
+})
+
+test('a version before a release is not what is installed by default', (t) => {
+  t.is(distTag('1.0.0-rc.1'), 'next')
+  t.is(distTag('1.0.0'), 'latest')
 })

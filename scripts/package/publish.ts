@@ -29,8 +29,14 @@ export async function publishPackages({ dryRun, allowMissing }: PublishOptions):
       process.stdout.write(`${name}@${projectVersion()}: is there already\n`)
       continue
     }
-    await step('npm', ['publish', tarball(name), '--access', 'public', ...(dryRun ? ['--dry-run'] : [])])
+    const how = ['--access', 'public', '--tag', distTag(projectVersion()), ...(dryRun ? ['--dry-run'] : [])]
+    await step('npm', ['publish', tarball(name), ...how])
   }
+}
+
+/** Under which name a registry hands a version out. npm wants one for a version before a release, and refuses it without. */
+export function distTag(version: string): string {
+  return version.includes('-') ? 'next' : 'latest'
 }
 
 /** Whether a registry has this version. One that does not answer refuses the package as well, and says why. */
