@@ -106,7 +106,11 @@ function syndrome({ syndrome, injected }: Json<Messages['event']>, failure: Fail
     cell.scope = 'col'
     return cell
   })
-  const rows = decoded.fields.map((field) => fieldRow(field, injected?.fields ?? []))
+  // What says nothing comes last, and steps back: reserved bits, and the upper half where it is zero.
+  const { fields } = decoded
+  const rows = [...fields.filter((field) => !isQuiet(field)), ...fields.filter(isQuiet)].map((field) =>
+    fieldRow(field, injected?.fields ?? []),
+  )
   const thead = element('thead', '', element('tr', '', ...head))
   const table = element('table', 'syndrome', caption, thead, element('tbody', '', ...rows))
   return element('div', '', element('p', 'sentence', decoded.sentence), table)
@@ -128,11 +132,14 @@ function fieldRow(field: Field, injected: readonly Field[]): HTMLElement {
   }
   return element(
     'tr',
-    // What says nothing steps back: reserved bits, and the upper half where it is zero.
-    name.startsWith('RES') || (low >= 32 && value === '0x0') ? 'reserved' : '',
+    isQuiet(field) ? 'reserved' : '',
     head,
     element('td', 'mono bits', high === low ? String(high) : `${high}:${low}`),
     element('td', 'mono value', value),
     meanings,
   )
+}
+
+function isQuiet({ name, bits: [, low], value }: Field): boolean {
+  return name.startsWith('RES') || (low >= 32 && value === '0x0')
 }
