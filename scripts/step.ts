@@ -3,8 +3,9 @@ import { existsSync, readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
-/** The project's folder. This file runs from build/scripts. */
-export const projectRoot = dirname(dirname(dirname(fileURLToPath(import.meta.url))))
+const parent = dirname(dirname(fileURLToPath(import.meta.url)))
+/** The project's folder. This file runs from build/scripts, and where a release is published from scripts/. */
+export const projectRoot = import.meta.url.endsWith('.ts') ? parent : dirname(parent)
 
 /** The project's version. */
 export function projectVersion(): string {
