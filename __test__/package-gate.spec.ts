@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import test from 'ava'
 import { type Elf, parseElf } from '../scripts/package/elf.ts'
-import { complaints, glibcOf, MAX_BYTES } from '../scripts/package/gate.ts'
+import { complaints, glibcOf, MAX_BYTES, machOComplaints } from '../scripts/package/gate.ts'
 import { PLATFORMS } from '../scripts/package/platforms.ts'
 
 const read = (name: string) => readFileSync(fileURLToPath(new URL(`../../${name}`, import.meta.url)), 'utf8')
@@ -67,6 +67,14 @@ for (const [what, bytes, elf, message] of bad) {
     t.regex(found[0] ?? '', message)
   })
 }
+
+test('an addon for macOS is a Mach-O file for arm64', (t) => {
+  t.deepEqual(machOComplaints(Buffer.from('cffaedfe0c00000100000000', 'hex')), [])
+  for (const other of ['cffaedfe07000001', 'cafebabe00000002', '7f454c4602010100', ''])
+    t.deepEqual(machOComplaints(Buffer.from(other, 'hex')), [
+      `Expected a Mach-O file for arm64 but received ${other}`,
+    ])
+})
 
 test('an addon for musl must need nothing of glibc', (t) => {
   const elf = { ...good, libraries: ['libc.so'] }

@@ -27,6 +27,15 @@ export function complaints(bytes: number, elf: Elf | null, rules: ElfRules | nul
   return found
 }
 
+/** How a Mach-O file of 64 bits for arm64 begins: MH_MAGIC_64 and CPU_TYPE_ARM64 (mach-o/loader.h, mach/machine.h). */
+const MACH_O_ARM64 = 'cffaedfe0c000001'
+
+/** What is wrong with an addon for macOS, by what it begins with. */
+export function machOComplaints(head: Uint8Array): string[] {
+  const found = Buffer.from(head).toString('hex', 0, 8)
+  return found === MACH_O_ARM64 ? [] : [`Expected a Mach-O file for arm64 but received ${found}`]
+}
+
 /** The newest glibc that an addon needs; `null` where it needs none. */
 export function glibcOf({ versions }: Elf): string | null {
   const found = versions.flatMap((version) => /^GLIBC_(\d.*)$/.exec(version)?.[1] ?? [])

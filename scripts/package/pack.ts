@@ -1,11 +1,11 @@
-import { mkdirSync, mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { buildReleaseAddons, releasePlatforms } from '../../lab/lab.ts'
 import { buildAddon } from '../addon.ts'
 import { projectRoot, projectVersion, StepError, step } from '../step.ts'
 import { readElf } from './elf.ts'
-import { complaints, glibcOf } from './gate.ts'
+import { complaints, glibcOf, machOComplaints } from './gate.ts'
 import { addonFile, PLATFORMS, packageName } from './platforms.ts'
 import { type Addon, stagePackages } from './stage.ts'
 
@@ -76,7 +76,10 @@ function addonsIn(folder: string): Map<string, string> {
 async function pass({ platform, path }: Addon): Promise<void> {
   const bytes = statSync(path).size
   const elf = platform.elf === null ? null : await readElf(path)
-  const found = complaints(bytes, elf, platform.elf)
+  const found = [
+    ...complaints(bytes, elf, platform.elf),
+    ...(elf === null ? machOComplaints(readFileSync(path)) : []),
+  ]
   const glibc = elf === null ? null : glibcOf(elf)
   process.stdout.write(
     `${addonFile(platform.name)}: ${bytes} bytes${glibc === null ? '' : `, glibc ${glibc} or newer`}\n`,

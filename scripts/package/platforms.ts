@@ -15,7 +15,7 @@ export interface Platform {
   /** As the package's name ends, and the addon's file name. */
   readonly name: string
   readonly triple: string
-  /** `null` for what is no ELF file. */
+  /** `null` for macOS, which has Mach-O files. */
   readonly elf: ElfRules | null
 }
 
