@@ -72,7 +72,8 @@ for (const declare of withUserfaultfd)
       }
     })
     t.log(`${raised} signals`)
-    t.true(raised > 1000, String(raised))
+    // Far more than the aborts, however busy the machine is.
+    t.true(raised > 100, String(raised))
   })
 
 for (const declare of withHoles)
