@@ -196,7 +196,7 @@ await main(async () => {
   }
   const browser = lab === undefined ? findBrowser() : await provideBrowser()
   await part(tally, 'cargo test', () => testCargo(tally, lab))
-  await part(tally, 'the tests under valgrind', () => testUnderValgrind(tally))
+  await part(tally, 'the tests under valgrind', () => testUnderValgrind(tally, lab !== undefined))
   await part(tally, 'the models', () => testModels(tally))
   await part(tally, 'the specs', () => testHere(tally, lab, browser))
   await part(tally, 'the pages of docs/', () => testSite(tally, browser))

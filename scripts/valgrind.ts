@@ -1,8 +1,10 @@
 // What reads and writes memory by hand, under valgrind: the decoding of syndromes, the run page, the copies of guest memory.
 import { execFileSync } from 'node:child_process'
+import { installCommand, installPackages } from './debian-packages.ts'
 import { step } from './step.ts'
 import type { Tally } from './tally.ts'
 
+const PACKAGES = ['valgrind']
 const PROGRAM = ['valgrind', '--quiet', '--error-exitcode=9', '--trace-children=no']
 
 /** Left out: these need the handler of SIGBUS to go on behind the access that raised it, and valgrind ends the process there. */
@@ -16,10 +18,11 @@ const RUNS: readonly (readonly string[])[] = [
   ],
 ]
 
-/** Runs them, where there is valgrind; a skip where there is none, and for what it cannot follow. */
-export async function testUnderValgrind(tally: Tally): Promise<void> {
+/** Runs them under valgrind, which may be installed where it can be; a skip where there is none, and for what it cannot follow. */
+export async function testUnderValgrind(tally: Tally, mayInstall: boolean): Promise<void> {
+  if (!hasValgrind() && mayInstall) await installPackages(PACKAGES)
   if (!hasValgrind()) {
-    tally.skipped.push('the tests under valgrind: there is no valgrind (apt-get install valgrind)')
+    tally.skipped.push(`the tests under valgrind: there is none (${installCommand(PACKAGES).join(' ')})`)
     return
   }
   const failedBefore = tally.failed
