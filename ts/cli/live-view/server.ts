@@ -8,6 +8,8 @@ import { invalidOption } from '../../errors.ts'
 
 /** How many connections there may be at a time, of whatever kind. */
 const CONNECTIONS = 64
+/** How long a connection may take to say what it wants, and how often that is looked at: else others of this machine hold them all. */
+const HEADERS_MS = 5000
 /** How much input one request may bring, in bytes. */
 const INPUT_BYTES = 4096
 
@@ -44,7 +46,7 @@ export interface ViewServer {
  */
 export async function serve(port: number, secret: string, routes: Routes): Promise<ViewServer> {
   const assets = readAssets()
-  const server = createServer()
+  const server = createServer({ headersTimeout: HEADERS_MS, connectionsCheckingInterval: HEADERS_MS })
   server.maxConnections = CONNECTIONS
   server.listen(port, '127.0.0.1')
   try {
