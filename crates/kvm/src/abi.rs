@@ -8,6 +8,8 @@
 pub const KVM_API_VERSION: i32 = 12;
 /// `KVM_RUN`, `_IO(KVMIO, 0x80)` (linux/kvm.h). Its argument must be 0.
 pub const KVM_RUN: u64 = 0xae80;
+/// `KVM_GET_ONE_REG`, `_IOW(KVMIO, 0xab, struct kvm_one_reg)` (linux/kvm.h).
+pub const KVM_GET_ONE_REG: u64 = 0x4010_aeab;
 
 /// `KVM_EXIT_ARM_SEA`: the guest consumed an uncorrected memory error (linux/kvm.h, Linux 6.19).
 pub const KVM_EXIT_ARM_SEA: u32 = 41;

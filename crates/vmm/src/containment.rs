@@ -139,6 +139,7 @@ impl RunContext {
 
     /// Puts fresh memory in the place of a lost page that holds nothing but the guest's error records, and writes them again: so
     /// nothing is lost. Says what became of the page.
+    #[inline]
     pub(crate) fn mend_records(&self, page: &PoisonedPage) -> Option<EventKind> {
         let notifier = self
             .notifier

@@ -145,7 +145,8 @@ impl VcpuPosition {
             }
         };
         // Of a page that holds the guest's error records nothing is lost that cannot be written again.
-        let page = failure.page.filter(|_| failure.action == FailureAction::Inject);
+        let may_be_mended = failure.action == FailureAction::Inject;
+        let page = failure.page.as_ref().filter(|_| may_be_mended);
         let mended = page.and_then(|hit| context.mend_records(&hit.page));
         if mended.is_some() {
             failure.action = FailureAction::Resume;
@@ -178,7 +179,7 @@ impl VcpuPosition {
                     ..Terms::default()
                 };
                 let reason = self.carry_out(index, &mut failure, terms, vcpu, context, mailbox);
-                let kept = failure.is_unsettled().then(|| (*failure).clone());
+                let kept = failure.is_unsettled().then(|| failure.clone());
                 if failure.waits() {
                     context.pending().insert(seq, (*failure).clone());
                 }
@@ -193,7 +194,7 @@ impl VcpuPosition {
         }
         context.tell_threshold(threshold, totals);
         if let Some(failure) = kept {
-            self.keep(seq, failure, kind, context, mailbox);
+            self.keep(seq, *failure, kind, context, mailbox);
         }
         reason.or(must_park.then_some(ParkReason::Requested))
     }
@@ -212,7 +213,7 @@ impl VcpuPosition {
         let (seq, kept) = tell_failure(failure, context);
         context.tell_threshold(threshold, totals);
         if let Some(failure) = kept {
-            self.keep(seq, failure, None, context, mailbox);
+            self.keep(seq, *failure, None, context, mailbox);
         }
     }
 
@@ -280,12 +281,12 @@ impl VcpuPosition {
 
 /// Tells of a failure, and gives back what is to be kept of one that is not settled. Whoever reads the event finds it among
 /// those that wait, if it does.
-fn tell_failure(failure: Box<MemoryFailure>, context: &RunContext) -> (u64, Option<MemoryFailure>) {
-    let kept = failure.is_unsettled().then(|| (*failure).clone());
+fn tell_failure(failure: Box<MemoryFailure>, context: &RunContext) -> (u64, Option<Box<MemoryFailure>>) {
+    let kept = failure.is_unsettled().then(|| failure.clone());
     let pending = failure.waits().then(|| context.pending());
     let seq = context.outbox.push(EventKind::MemoryFailure(failure));
     if let (Some(mut pending), Some(kept)) = (pending, &kept) {
-        pending.insert(seq, kept.clone());
+        pending.insert(seq, (**kept).clone());
     }
     (seq, kept)
 }

@@ -1,12 +1,12 @@
 //! One vCPU: `KVM_RUN`, its registers, and the exceptions it is made to take.
 
-// UNSAFETY: the KVM_RUN ioctl.
+// UNSAFETY: the ioctls of each run and of each memory error.
 #![allow(unsafe_code)]
 
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 
-use kvm_bindings::{KVM_ARM_VCPU_POWER_OFF, RegList, kvm_vcpu_events, kvm_vcpu_init};
+use kvm_bindings::{KVM_ARM_VCPU_POWER_OFF, RegList, kvm_one_reg, kvm_vcpu_events, kvm_vcpu_init};
 use kvm_ioctls::VcpuFd;
 
 use super::failed;
@@ -121,9 +121,28 @@ impl Vcpu {
     /// # Errors
     /// [`KvmError::Register`].
     pub fn get_register(&mut self, register: RegId) -> Result<u64, KvmError> {
-        let mut value = [0; 8];
-        self.read(register, &mut value)?;
-        Ok(u64::from_le_bytes(value))
+        if register.size() != size_of::<u64>() {
+            let mut value = [0; 8];
+            self.read(register, &mut value)?;
+            return Ok(u64::from_le_bytes(value));
+        }
+        let mut value = 0u64;
+        let place = kvm_one_reg {
+            id: register.bits(),
+            addr: (&raw mut value) as u64,
+        };
+        // SAFETY: the kernel reads `place`, and writes as many bytes at `addr` as the id says: the eight of `value`, which
+        // lives longer than the call.
+        let status = unsafe { libc::ioctl(self.fd.as_raw_fd(), abi::KVM_GET_ONE_REG as _, &raw const place) };
+        if status == 0 {
+            Ok(value)
+        } else {
+            Err(KvmError::Register {
+                syscall: "KVM_GET_ONE_REG",
+                register,
+                errno: Errno::last(),
+            })
+        }
     }
 
     /// Writes a 64-bit register.
