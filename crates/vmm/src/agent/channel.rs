@@ -35,15 +35,16 @@ struct Talk {
 }
 
 impl SerialPeer for MonitorEnd {
-    fn take_output(&self, byte: u8) {
+    fn take_output(&self, byte: u8) -> bool {
         let mut talk = self.talk();
-        let Some(line) = talk.output.push(byte) else {
-            return;
-        };
-        if talk.agent.on_line(&line) && !std::mem::replace(&mut talk.is_woken, true) {
+        if let Some(line) = talk.output.push(byte)
+            && talk.agent.on_line(&line)
+            && !std::mem::replace(&mut talk.is_woken, true)
+        {
             drop(talk);
             (self.wake)();
         }
+        self.is_busy()
     }
 
     fn is_busy(&self) -> bool {

@@ -24,8 +24,8 @@ use crate::event::Outbox;
 
 /// The other end of a UART's line. It is called with the UART locked, by the thread of a vCPU: it must not wait.
 pub(crate) trait SerialPeer: Send + Sync {
-    /// Takes a byte of output.
-    fn take_output(&self, byte: u8);
+    /// Takes a byte of output. Returns whether the guest is to wait before it sends more.
+    fn take_output(&self, byte: u8) -> bool;
 
     /// Whether the guest is to wait before it sends more.
     fn is_busy(&self) -> bool;
@@ -35,8 +35,8 @@ pub(crate) trait SerialPeer: Send + Sync {
 }
 
 impl SerialPeer for Outbox {
-    fn take_output(&self, byte: u8) {
-        self.push_console(&[byte]);
+    fn take_output(&self, byte: u8) -> bool {
+        self.push_console(&[byte])
     }
 
     fn is_busy(&self) -> bool {
@@ -150,8 +150,10 @@ impl Serial {
         let value = match register {
             DATA if !self.divisor_latch() => self.receive(),
             IIR => self.identify_interrupt(),
+            // The guest is known to poll: this look begins nothing that it could be told of.
+            LSR if self.polls >= POLLS => return self.line_status(),
             LSR => {
-                self.polls = self.polls.saturating_add(1);
+                self.polls += 1;
                 self.line_status()
             }
             _ => self.read_uart(register),
@@ -167,8 +169,8 @@ impl Serial {
         if register == DATA && !self.divisor_latch() {
             self.emptied = true;
             if !self.loops_back() {
-                self.peer.take_output(*byte);
-                self.look();
+                let busy = self.peer.take_output(*byte);
+                self.look_at(busy);
                 return;
             }
         } else {
@@ -212,7 +214,12 @@ impl Serial {
 
     /// Looks whether something has begun that the guest is to be told of, and tells it.
     pub(crate) fn look(&mut self) {
-        let ready = !self.peer.is_busy();
+        self.look_at(self.peer.is_busy());
+    }
+
+    /// The same, where the other end has just said whether it is busy.
+    fn look_at(&mut self, busy: bool) {
+        let ready = !busy;
         self.emptied |= ready && !self.ready;
         self.ready = ready;
         let pending = self.pending_interrupts();

@@ -37,12 +37,12 @@ impl ConsoleQueue {
     /// Keeps output. Returns whether the reader is to be told.
     pub(super) fn push(&mut self, bytes: &[u8]) -> bool {
         if self.reader == Reader::Nobody {
-            self.bytes.extend(bytes);
+            self.append(bytes);
             self.drop_oldest();
             return false;
         }
         let room = bytes.len().min(LIMIT - self.bytes.len());
-        self.bytes.extend(&bytes[..room]);
+        self.append(&bytes[..room]);
         self.lost += (bytes.len() - room) as u64;
         self.busy |= self.bytes.len() >= CAPACITY;
         std::mem::replace(&mut self.reader, Reader::Occupied) == Reader::Waiting
@@ -81,10 +81,20 @@ impl ConsoleQueue {
         self.lost
     }
 
+    /// A guest sends byte by byte.
+    fn append(&mut self, bytes: &[u8]) {
+        match bytes {
+            [byte] => self.bytes.push_back(*byte),
+            _ => self.bytes.extend(bytes),
+        }
+    }
+
     fn drop_oldest(&mut self) {
         let surplus = self.bytes.len().saturating_sub(CAPACITY);
-        self.bytes.drain(..surplus);
-        self.lost += surplus as u64;
+        if surplus > 0 {
+            self.bytes.drain(..surplus);
+            self.lost += surplus as u64;
+        }
     }
 }
 

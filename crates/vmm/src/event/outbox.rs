@@ -134,19 +134,22 @@ impl Outbox {
         self.console.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn change_console<T>(&self, change: impl FnOnce(&mut ConsoleQueue) -> T) -> T {
+    fn change_console<T>(&self, change: impl FnOnce(&mut ConsoleQueue) -> T) -> (T, bool) {
         let mut console = self.console();
         let changed = change(&mut console);
-        self.console_busy.store(console.is_busy(), Ordering::SeqCst);
-        changed
+        let busy = console.is_busy();
+        self.console_busy.store(busy, Ordering::SeqCst);
+        (changed, busy)
     }
 
-    /// Keeps console output, and wakes its reader where that waits for some.
-    pub(crate) fn push_console(&self, bytes: &[u8]) {
-        let waited_for = self.change_console(|console| console.push(bytes));
+    /// Keeps console output, and wakes its reader where that waits for some. Returns whether so much of it waits now that the
+    /// guest is to send no more.
+    pub(crate) fn push_console(&self, bytes: &[u8]) -> bool {
+        let (waited_for, busy) = self.change_console(|console| console.push(bytes));
         if waited_for {
             self.wake();
         }
+        busy
     }
 
     /// Whether so much console output waits for its reader that the guest is to send no more.
@@ -159,7 +162,7 @@ impl Outbox {
     /// wait where too much of it waits; a reader that finds nothing is woken when there is something.
     pub(crate) fn take_console(&self, max: usize) -> Vec<u8> {
         self.listen();
-        self.change_console(|console| console.take(max))
+        self.change_console(|console| console.take(max)).0
     }
 
     /// Says that nobody reads the console any more.

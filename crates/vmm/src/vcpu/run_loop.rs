@@ -174,22 +174,22 @@ impl VcpuPosition {
             // From here on the last exit is history, also where no other follows it.
             self.last_exit = LastExit::None;
             let inside = context.gate.enter(index);
-            let exit = vcpu.run(std::mem::take(&mut self.entry));
+            let ran = vcpu.run(std::mem::take(&mut self.entry));
             drop(inside);
-            let exit = match exit {
+            let exit = match &ran {
                 Ok(exit) => exit,
                 // A page that another thread takes out of reach at this moment is neither there nor marked yet.
-                Err(error) if is_fault(&error) && faults < FAULTS => {
+                Err(error) if is_fault(error) && faults < FAULTS => {
                     faults += 1;
                     context.quarantine.settle();
-                    VcpuExit::Interrupted
+                    &VcpuExit::Interrupted
                 }
-                Err(error) => return ParkReason::Failed(error.into()),
+                Err(error) => return ParkReason::Failed(error.clone().into()),
             };
-            if exit != VcpuExit::Interrupted {
+            if !matches!(exit, VcpuExit::Interrupted) {
                 faults = 0;
             }
-            context.statistics.count_exit(index, &exit);
+            context.statistics.count_exit(index, exit);
             let looked = self.look_after_deferral(vcpu, context);
             // Also where that failed: the exit may be that of another error.
             let reason = self.handle(index, exit, vcpu, context, mailbox);
@@ -221,12 +221,12 @@ impl VcpuPosition {
     fn handle(
         &mut self,
         index: u32,
-        exit: VcpuExit,
+        exit: &VcpuExit,
         vcpu: &mut dyn VcpuBackend,
         context: &RunContext,
         mailbox: &Arc<Mailbox>,
     ) -> Option<ParkReason> {
-        match exit {
+        match *exit {
             VcpuExit::MmioWrite { gpa, data, len } => {
                 match context.bus.write(gpa.bits(), &data[..usize::from(len)]) {
                     Some(()) => None,
