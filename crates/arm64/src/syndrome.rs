@@ -46,6 +46,7 @@ pub enum Iss {
 
 impl Syndrome {
     /// Decodes an ESR value. Every value decodes.
+    #[inline]
     pub const fn decode(esr: Esr) -> Self {
         let exception_class = esr.exception_class();
         let iss = match exception_class {
@@ -108,6 +109,7 @@ impl Syndrome {
     }
 
     /// Returns what instruction and data aborts have in common; none for other classes.
+    #[inline]
     pub const fn abort(&self) -> Option<Abort> {
         let lower_el = matches!(
             self.exception_class,

@@ -50,6 +50,7 @@ const DATA_FIELDS: u32 = 0x1f7f;
 /// assert_eq!(abort.esr, Esr::from_bits(0x9600_0610));
 /// assert_eq!(abort.far, FarUpdate::Zero);
 /// ```
+#[inline]
 pub const fn synthesize_sea(exit_esr: Esr, interrupted: Pstate) -> SynthesizedAbort {
     let (esr, far_valid) = match exit_esr.exception_class() {
         ExceptionClass::InstructionAbortLowerEl | ExceptionClass::InstructionAbortSameEl => {

@@ -39,19 +39,23 @@ struct Queue {
 
 impl Queue {
     fn keep(&mut self, seq: u64, kind: EventKind) {
-        let event = Event {
+        if self.events.len() == EVENT_CAPACITY {
+            self.lose_oldest();
+        }
+        self.events.push_back(Event {
             seq,
             time: SystemTime::now(),
             monotonic: monotonic(),
             kind,
-        };
-        if self.events.len() == EVENT_CAPACITY
-            && let Some(oldest) = self.events.pop_front()
-        {
+        });
+    }
+
+    #[cold]
+    fn lose_oldest(&mut self) {
+        if let Some(oldest) = self.events.pop_front() {
             self.totals.lost += 1;
             self.lost.add(oldest.seq);
         }
-        self.events.push_back(event);
     }
 }
 

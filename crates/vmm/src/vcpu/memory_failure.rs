@@ -281,6 +281,7 @@ impl VcpuPosition {
 
 /// Tells of a failure, and gives back what is to be kept of one that is not settled. Whoever reads the event finds it among
 /// those that wait, if it does.
+#[inline]
 fn tell_failure(failure: Box<MemoryFailure>, context: &RunContext) -> (u64, Option<Box<MemoryFailure>>) {
     let kept = failure.is_unsettled().then(|| failure.clone());
     let pending = failure.waits().then(|| context.pending());
