@@ -109,14 +109,16 @@ fn enter_by_events(vcpu: &mut dyn VcpuBackend, pc: Gva) -> Result<bool, KvmError
     // An access at the vector that the abort goes to, such as of a lost stack, leaves PC where it is too.
     let saved = vcpu.get_register(RegId::ESR_EL1)?;
     vcpu.set_register(RegId::ESR_EL1, SENTINEL)?;
-    if vcpu.set_events(VcpuEvents::ExternalDataAbort).is_ok()
-        && vcpu.get_register(RegId::ESR_EL1)? != SENTINEL
-    {
+    let found = match vcpu.set_events(VcpuEvents::ExternalDataAbort) {
+        Ok(()) => vcpu.get_register(RegId::ESR_EL1),
+        Err(_) => Ok(SENTINEL),
+    };
+    if found.as_ref().is_ok_and(|found| *found != SENTINEL) {
         return Ok(true);
     }
     // The guest must not see the sentinel, whatever happens next.
     vcpu.set_register(RegId::ESR_EL1, saved)?;
-    Ok(false)
+    found.map(|_| false)
 }
 
 /// Whether a vector table can have an entry here: the table is aligned to 2 KiB, and each entry has 128 bytes (Arm ARM

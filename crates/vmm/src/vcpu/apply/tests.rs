@@ -285,6 +285,22 @@ fn nothing_is_tried_twice_when_nobody_knows_what_happened() {
 }
 
 #[test]
+fn the_sentinel_goes_also_where_it_cannot_be_read_whether_it_was_replaced() {
+    for injection in [
+        KernelInjection::Enters,
+        KernelInjection::EntersAtRun,
+        KernelInjection::Ignores,
+    ] {
+        let mut vcpu = vcpu_at_vector(injection);
+        let before = vcpu.get(RegId::ESR_EL1);
+        vcpu.unreadable_after_injection = Some(RegId::ESR_EL1);
+        let done = inject(&mut vcpu, &restored());
+        assert_eq!(done.error.and_then(|error| error.errno()), Some(EINVAL));
+        assert_eq!(vcpu.get(RegId::ESR_EL1), before, "{injection:?}");
+    }
+}
+
+#[test]
 fn a_syndrome_that_cannot_be_saved_is_not_overwritten() {
     let mut vcpu = vcpu_at_vector(KernelInjection::Enters);
     vcpu.unreadable.push((RegId::ESR_EL1, EINVAL));
