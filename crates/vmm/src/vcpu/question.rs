@@ -103,16 +103,19 @@ impl Questions {
         (self.ask)(seq, failure)
     }
 
-    /// The vCPU waits no more.
-    fn close(&self, seq: u64, asked: Instant, expired: bool) {
+    /// The vCPU waits no more. Says what [`Mailbox::end_ask`] says.
+    fn close(&self, seq: u64, asked: Instant, timed_out: bool, mailbox: &Mailbox) -> (Option<Answer>, bool) {
         let mut questions = self.lock();
         questions.open.remove(&seq);
-        if expired {
+        // With the lock held: whoever was told that an answer is accepted has its question answered here.
+        let (answer, must_park) = mailbox.end_ask();
+        if timed_out && answer.is_none() {
             questions.expired.insert(seq, asked);
             if questions.expired.len() > REMEMBERED {
                 questions.expired.pop_first();
             }
         }
+        (answer, must_park)
     }
 
     /// Takes an answer.
@@ -162,9 +165,8 @@ impl Asked<'_> {
             Err(FallbackReason::QueueFull)
         };
         context.statistics.add_waited(asked.elapsed());
-        let expired = waited == Err(FallbackReason::Timeout);
-        self.questions.close(self.seq, asked, expired);
-        let (answer, must_park) = mailbox.end_ask();
+        let timed_out = waited == Err(FallbackReason::Timeout);
+        let (answer, must_park) = self.questions.close(self.seq, asked, timed_out, mailbox);
         // Whoever answered in the moment in which the wait ended was told that the answer is accepted, so it is.
         let answer = answer.unwrap_or_else(|| {
             let reason = waited.err().unwrap_or(FallbackReason::Timeout);
@@ -235,5 +237,36 @@ impl fmt::Debug for Questions {
             .field("timeout", &self.timeout)
             .field("state", &self.state)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_answered_in_the_moment_of_the_deadline_has_no_late_answer() {
+        let answer = || Answer::Decision(Decision::Stop);
+        let questions = Questions::new(Box::new(|_, _| true), Duration::ZERO);
+        let mailbox = Arc::new(Mailbox::default());
+        mailbox.begin_ask(1);
+        questions.lock().open.insert(1, Arc::clone(&mailbox));
+        let asked = Instant::now();
+        assert!(matches!(mailbox.wait_answer(asked), AskWakeup::Timeout));
+        assert_eq!(questions.answer(1, answer()), AnswerOutcome::Accepted);
+        assert_eq!(questions.close(1, asked, true, &mailbox), (Some(answer()), false));
+        assert_eq!(questions.answer(1, answer()), AnswerOutcome::Unknown);
+    }
+
+    #[test]
+    fn what_was_not_answered_in_time_has_one_late_answer() {
+        let answer = || Answer::Decision(Decision::Stop);
+        let questions = Questions::new(Box::new(|_, _| true), Duration::ZERO);
+        let mailbox = Arc::new(Mailbox::default());
+        mailbox.begin_ask(1);
+        questions.lock().open.insert(1, Arc::clone(&mailbox));
+        assert_eq!(questions.close(1, Instant::now(), true, &mailbox), (None, false));
+        assert!(matches!(questions.answer(1, answer()), AnswerOutcome::Late(_)));
+        assert_eq!(questions.answer(1, answer()), AnswerOutcome::Unknown);
     }
 }
