@@ -1,6 +1,8 @@
 // A record's slots, bytes and flags have numbers on both sides: in crates/napi/src/record.rs, which writes, and in
 // ts/failure-record.ts, which reads.
 import { readFileSync } from 'node:fs'
+import { resolve } from 'node:path'
+import { pathToFileURL } from 'node:url'
 import test from 'ava'
 
 const rust = readFileSync('crates/napi/src/record.rs', 'utf8')
@@ -46,4 +48,24 @@ test('every number that is read has a name on the side that writes', (t) => {
   for (const name of numbers.keys()) {
     t.true(written.includes(name) || written.includes(name.replace(/^HAS_/, '')), name)
   }
+})
+
+/** A module of the package that it does not export. */
+async function inside(name: string): Promise<unknown> {
+  return await import(pathToFileURL(resolve('dist', `${name}.js`)).href)
+}
+
+test('sizes of 4 GiB and more are read whole: a huge page may be as large', async (t) => {
+  const { Records } = (await inside('record')) as typeof import('../dist/record.js')
+  const { readFailureEvent } = (await inside('failure-record')) as typeof import('../dist/failure-record.js')
+  const place = (name: string) => numbers.get(name) ?? Number.NaN
+  const bytes = new Uint8Array(8 * variants('Slot').length)
+  const view = new DataView(bytes.buffer)
+  const flags = (1 << place('HAS_PAGE')) | (1 << place('HAS_QUARANTINE'))
+  view.setUint32(8 * place('BEFORE_AND_FLAGS') + 4, flags, true)
+  view.setBigUint64(8 * place('PAGE_SIZE'), 2n ** 34n, true)
+  view.setBigUint64(8 * place('GRANULE'), 2n ** 34n, true)
+  const { page, quarantine } = readFailureEvent(Records.of(bytes), { id: 'vm', name: null })
+  t.is(page?.size, 2 ** 34)
+  t.is(quarantine?.granule, 2 ** 34)
 })

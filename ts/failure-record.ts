@@ -121,7 +121,7 @@ export function readFailureEvent(record: Records, { id, name }: Vm): MemoryFailu
     reason: record.text(record.high(VCPU_AND_REASON)),
     quarantine:
       flags & HAS_QUARANTINE
-        ? { method: record.word(QUARANTINE_METHOD), granule: record.low(GRANULE) }
+        ? { method: record.word(QUARANTINE_METHOD), granule: record.count(GRANULE) }
         : null,
     notified: flags & HAS_NOTIFIED ? readNotified(record, flags) : null,
     deferral: flags & HAS_DEFERRAL ? readDeferral(record) : null,
@@ -159,7 +159,7 @@ function readConsumer(record: Records): NonNullable<MemoryFailure['consumer']> {
 function readPage(record: Records, flags: number): NonNullable<MemoryFailure['page']> {
   return {
     gpa: record.big(PAGE_GPA),
-    size: record.low(PAGE_SIZE),
+    size: record.count(PAGE_SIZE),
     first: (flags & FIRST) !== 0,
     hits: record.count(PAGE_HITS),
     state: record.word(PAGE_STATE),
