@@ -26,8 +26,6 @@ for (const mode of MODES) {
       t.true(times.every((time) => Number.isInteger(time) && time > 0))
     }
     const sum = (times: readonly number[]) => times.reduce((all, time) => all + time, 0)
-    const ratio = sum(ofSeawall) / sum(ofC)
-    t.log(`${ratio.toFixed(2)} times as long, of wall clock`)
-    t.true(Number.isFinite(ratio))
+    t.log(`${(sum(ofSeawall) / sum(ofC)).toFixed(2)} times as long, of wall clock`)
   })
 }
