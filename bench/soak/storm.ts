@@ -15,6 +15,8 @@ const CLOSE_MS = { simulated: 1000, kvm: 5000 } as const
 const DELAY_P99_MS = 200
 /** In a storm that is shorter than this the delay says little. */
 const ABORTS_TO_MEASURE = 10_000
+/** In such a storm close() need only end: among other tests the machine may be busy with anything. */
+const HANG_MS = 20_000
 
 /** All aborts of a storm, to its end. */
 async function weather(handler: Handler, scale: Scale): Promise<Measured> {
@@ -87,7 +89,8 @@ async function closeInside(handler: Handler, scale: Scale): Promise<Measured> {
     expect('state', vm.state, 'closed')
     const { failures: seen, delivered, lost } = vm.stats()
     expect('delivered and lost events together', Number(delivered + lost), produced)
-    expectAtMost('milliseconds for close()', closeMs, CLOSE_MS[scale.backend])
+    const most = scale.size < ABORTS_TO_MEASURE ? HANG_MS : CLOSE_MS[scale.backend]
+    expectAtMost('milliseconds for close()', closeMs, most)
     if (Number(seen) < size) return { 'close ms': rounded(closeMs), aborts: Number(seen) }
   }
   throw new Error('every storm was over before it was closed')
