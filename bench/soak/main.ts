@@ -1,7 +1,7 @@
 import { parseArgs } from 'node:util'
+import { findNode, NODE_LINES } from '../../lab/node-versions.ts'
 import { buildAddon } from '../../scripts/addon.ts'
 import { runEnds } from './ends.ts'
-import { findNode, NODE_LINES } from './node-versions.ts'
 import { renderRows } from './page.ts'
 import { runStormsInLab } from './storm-in-lab.ts'
 import type { Row } from './trial.ts'

@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Decide, MemoryFailurePolicy, Vm, VmEvent } from 'seawall'
+import { NO_HURRY_MS } from '../../__test__/behaviours/behaviour.ts'
 
 /** Who hears of a storm, and decides. */
 export interface Handler {
@@ -14,8 +15,6 @@ export interface Handler {
 }
 
 const INJECT = { action: 'inject' } as const
-/** Longer than a busy machine lets a question wait. */
-const NO_HURRY_MS = 10_000
 
 /** Asked about each abort: without the quarantine no access is a hit on a page that is known. */
 function asked(decide: Decide, options: { share?: number; decisionTimeoutMs?: number } = {}): Handler {

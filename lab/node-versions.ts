@@ -1,5 +1,5 @@
-import { Cache } from '../../lab/cache.ts'
-import { makeNode } from '../../lab/node-runtime.ts'
+import { Cache } from './cache.ts'
+import { makeNode } from './node-runtime.ts'
 
 /** The lines of Node that Seawall is for. */
 export const NODE_LINES = [20, 22, 24, 26] as const
