@@ -92,7 +92,7 @@ export interface MemoryFailure {
     /** The vCPU's state, in SPSR format; `null` exactly where the VM's events are redacted. */
     pstate: bigint | null
   }
-  /** What the ledger says of the page, with this failure counted. */
+  /** What the ledger says of the page, with this failure counted; `null` where `gpa` is, or names no guest RAM. */
   page: null | {
     /** Its first byte. */
     gpa: bigint

@@ -14,7 +14,7 @@ use crate::backend::{Kicker, VcpuBackend};
 use crate::devices::Bus;
 use crate::event::Outbox;
 use crate::options::{BackendKind, UnclaimedAccessPolicy};
-use crate::sea::{Granule, MemoryFailurePolicy, NotifyGuest, RecoverablePolicy, UncontainablePolicy};
+use crate::sea::{Granule, Ledger, MemoryFailurePolicy, NotifyGuest, RecoverablePolicy, UncontainablePolicy};
 use crate::simulated::SimulatedQuarantine;
 use crate::statistics::Statistics;
 use crate::vcpu::{GuestGate, Patience, RunContext};
@@ -266,6 +266,9 @@ fn refused(syscall: &'static str, register: RegId, errno: Errno) -> KvmError {
     }
 }
 
+/// Bytes of guest RAM.
+const MEMORY: usize = 2 << 20;
+
 /// What the vCPUs of a test's virtual machine share.
 pub(crate) fn context(recoverable: RecoverablePolicy, outbox: Arc<Outbox>) -> RunContext {
     RunContext {
@@ -281,10 +284,10 @@ pub(crate) fn context(recoverable: RecoverablePolicy, outbox: Arc<Outbox>) -> Ru
         },
         unclaimed: UnclaimedAccessPolicy::Abort,
         bus: Bus::new(Arc::clone(&outbox), None, None),
-        ledger: Arc::default(),
+        ledger: Arc::new(Mutex::new(Ledger::of_ram(MEMORY as u64))),
         gate: Arc::new(GuestGate::new([])),
         quarantine: Box::new(SimulatedQuarantine::new(&Arc::new(
-            GuestMemory::create(2 << 20, None).expect("memory"),
+            GuestMemory::create(MEMORY, None).expect("memory"),
         ))),
         granule: Granule::PAGE,
         outbox,

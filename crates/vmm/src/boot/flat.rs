@@ -106,6 +106,7 @@ mod tests {
     use seawall_kvm::GuestMemory;
 
     use super::*;
+    use crate::sea::Ledger;
 
     /// The load address and the entry of an image, where it fits.
     fn boot(len: usize, load: Option<u64>, entry: Option<u64>) -> Result<(u64, u64), BootError> {
@@ -122,7 +123,7 @@ mod tests {
         let prepared = source.read(8192).expect("valid");
         let boot_memory = BootMemory {
             memory: &memory,
-            ledger: &Mutex::default(),
+            ledger: &Mutex::new(Ledger::of_ram(8192)),
         };
         let registers = prepared.place(&boot_memory).expect("memory");
         assert_eq!(registers.0, [(RegId::PSTATE, 0x3c5), (RegId::PC, 0x8000_1004)]);

@@ -1,16 +1,22 @@
 //! Which pages of a guest are lost, and how often each was hit.
+//!
+//! No guest makes it grow without bound: its pages do not overlap, and each holds a page of guest RAM, so that there are at
+//! most as many as RAM has. An address outside RAM, which hardware may name, is counted as a failure and is no page.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::time::SystemTime;
 
 use seawall_arm64::Gpa;
 
-use crate::memory_layout::PAGE_SIZE;
+use crate::memory_layout::{PAGE_SIZE, RAM_BASE};
 use crate::sea::memory_error::FailureSource;
 
 /// Every lost page of one guest. Pages are never forgotten.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Ledger {
+    /// The guest-physical addresses of RAM.
+    ram: Range<u64>,
     pages: BTreeMap<Gpa, PoisonedPage>,
     failures: u64,
 }
@@ -136,8 +142,18 @@ pub struct LedgerTotals {
 }
 
 impl Ledger {
-    /// Counts one failure, on the page of `gpa` where it is known: the one that lies around it already, or a new one of
-    /// this granule, which takes in the smaller ones inside it.
+    /// No page of a guest with so many bytes of RAM is lost yet.
+    #[must_use]
+    pub const fn of_ram(bytes: u64) -> Self {
+        Self {
+            ram: RAM_BASE..RAM_BASE.saturating_add(bytes),
+            pages: BTreeMap::new(),
+            failures: 0,
+        }
+    }
+
+    /// Counts one failure, on the page of `gpa` where it is known and lies in RAM: the one that lies around it already, or a
+    /// new one of this granule, which takes in the smaller ones inside it.
     pub fn record(
         &mut self,
         gpa: Option<Gpa>,
@@ -146,7 +162,7 @@ impl Ledger {
         now: impl FnOnce() -> SystemTime,
     ) -> Option<PageHit> {
         self.failures += 1;
-        let gpa = gpa?;
+        let gpa = gpa.filter(|gpa| self.ram.contains(&gpa.bits()))?;
         if let Some(page) = self.around_mut(gpa)
             && page.size >= granule.bytes()
         {
@@ -231,6 +247,7 @@ impl Ledger {
 mod tests {
     use super::*;
 
+    const RAM: u64 = 8 << 20;
     const NOW: fn() -> SystemTime = || SystemTime::UNIX_EPOCH;
 
     fn hit(ledger: &mut Ledger, gpa: u64) -> PageHit {
@@ -241,7 +258,7 @@ mod tests {
 
     #[test]
     fn two_hits_on_one_page_are_one_distinct_page() {
-        let mut ledger = Ledger::default();
+        let mut ledger = Ledger::of_ram(RAM);
         let first = hit(&mut ledger, 0x8010_0000);
         let second = hit(&mut ledger, 0x8010_0ff8);
         assert!(first.first && !second.first);
@@ -258,7 +275,7 @@ mod tests {
 
     #[test]
     fn a_failure_without_an_address_is_counted_and_is_no_page() {
-        let mut ledger = Ledger::default();
+        let mut ledger = Ledger::of_ram(RAM);
         assert_eq!(ledger.record(None, Granule::PAGE, FailureSource::Sea, NOW), None);
         assert_eq!(
             ledger.totals(),
@@ -270,8 +287,62 @@ mod tests {
     }
 
     #[test]
+    fn an_address_outside_ram_is_counted_and_is_no_page() {
+        let mut ledger = Ledger::of_ram(RAM);
+        for gpa in [0, RAM_BASE - 1, RAM_BASE + RAM, u64::MAX] {
+            let gpa = Some(Gpa::from_bits(gpa));
+            assert_eq!(ledger.record(gpa, Granule::PAGE, FailureSource::Sea, NOW), None);
+        }
+        assert!(hit(&mut ledger, RAM_BASE).first && hit(&mut ledger, RAM_BASE + RAM - 1).first);
+        assert_eq!(
+            ledger.totals(),
+            LedgerTotals {
+                distinct_pages: 2,
+                failures: 6
+            }
+        );
+    }
+
+    #[test]
+    fn no_guest_makes_the_ledger_larger_than_its_ram() {
+        let mut ledger = Ledger::of_ram(RAM);
+        // xorshift64: the same addresses in every run.
+        let mut random = 0x9e37_79b9_7f4a_7c15_u64;
+        for number in 0..1_000_000_u64 {
+            random ^= random << 13;
+            random ^= random >> 7;
+            random ^= random << 17;
+            // By turns anywhere, and near RAM: half of these in it.
+            let gpa = match number % 2 {
+                0 => random,
+                _ => RAM_BASE - RAM / 2 + random % (2 * RAM),
+            };
+            // Mostly a page; now and then more of it is lost, as of huge pages, and as no page is.
+            let lsb = if number % 1000 == 999 {
+                random.to_le_bytes()[7]
+            } else {
+                12
+            };
+            let granule = Granule::from_lsb(if number < 900_000 { 12 } else { lsb });
+            let gpa = Some(Gpa::from_bits(gpa));
+            let hit = ledger.record(gpa, granule, FailureSource::Sea, NOW);
+            let in_ram = gpa.is_some_and(|gpa| (RAM_BASE..RAM_BASE + RAM).contains(&gpa.bits()));
+            assert_eq!(hit.is_some(), in_ram, "{gpa:?}");
+            if number == 899_999 {
+                assert_eq!(
+                    ledger.totals().distinct_pages,
+                    RAM / PAGE_SIZE,
+                    "all of it was lost"
+                );
+            }
+            assert!(ledger.pages.len() as u64 <= RAM / PAGE_SIZE, "{gpa:?}");
+        }
+        assert_eq!(ledger.totals().failures, 1_000_000);
+    }
+
+    #[test]
     fn a_huge_page_is_lost_as_a_whole() {
-        let mut ledger = Ledger::default();
+        let mut ledger = Ledger::of_ram(RAM);
         let gpa = Some(Gpa::from_bits(0x8034_5000));
         let hit = ledger
             .record(gpa, Granule::from_lsb(21), FailureSource::SigbusAr, NOW)
@@ -285,7 +356,7 @@ mod tests {
 
     #[test]
     fn a_huge_page_takes_in_what_was_lost_of_it_before() {
-        let mut ledger = Ledger::default();
+        let mut ledger = Ledger::of_ram(RAM);
         hit(&mut ledger, 0x8034_5000);
         hit(&mut ledger, 0x8034_6000);
         hit(&mut ledger, 0x8060_0000);
@@ -312,7 +383,7 @@ mod tests {
 
     #[test]
     fn a_range_is_lost_if_any_byte_of_it_is() {
-        let mut ledger = Ledger::default();
+        let mut ledger = Ledger::of_ram(RAM);
         hit(&mut ledger, 0x8000_1000);
         hit(&mut ledger, 0x8000_3000);
         for (gpa, len, lost) in [
@@ -330,7 +401,7 @@ mod tests {
 
     #[test]
     fn a_replaced_page_is_good_until_it_is_lost_again() {
-        let mut ledger = Ledger::default();
+        let mut ledger = Ledger::of_ram(RAM);
         let page = hit(&mut ledger, 0x8000_1000).page;
         let (_, from) = ledger.set_state(page.gpa, PageState::Replaced).expect("known");
         assert_eq!(from, PageState::Poisoned);

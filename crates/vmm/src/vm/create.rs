@@ -80,7 +80,7 @@ fn create(
         .iter_mut()
         .map(|vcpu| vcpu.get_register(RegId::MPIDR_EL1));
     let cpus = cpus.collect::<Result<Vec<u64>, KvmError>>()?;
-    let ledger = Arc::new(Mutex::new(Ledger::default()));
+    let ledger = Arc::new(Mutex::new(Ledger::of_ram(options.memory)));
     let boot_memory = BootMemory {
         memory: &memory,
         ledger: &ledger,

@@ -96,13 +96,13 @@ fn an_image_that_cannot_be_started_is_refused() {
             "Expected at least one instruction (4 bytes) for boot.image but received 3 bytes",
         ),
         (
-            refused_image((1 << 20) + 4, None, None),
-            "Expected boot.image to lie inside guest RAM (0x80000000, 0x100000 bytes) but received 0x100004 bytes at \
+            refused_image((64 << 20) + 4, None, None),
+            "Expected boot.image to lie inside guest RAM (0x80000000, 0x4000000 bytes) but received 0x4000004 bytes at \
              0x80000000",
         ),
         (
             refused_image(8, Some(RAM_BASE - 4), None),
-            "Expected boot.image to lie inside guest RAM (0x80000000, 0x100000 bytes) but received 0x8 bytes at 0x7ffffffc",
+            "Expected boot.image to lie inside guest RAM (0x80000000, 0x4000000 bytes) but received 0x8 bytes at 0x7ffffffc",
         ),
         (
             refused_image(8, None, Some(RAM_BASE + 2)),

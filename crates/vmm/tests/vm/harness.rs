@@ -86,7 +86,7 @@ pub(crate) fn options(policy: MemoryFailurePolicy, vcpus: Vec<Vec<Step>>) -> VmO
     VmOptions {
         id: "test".to_owned(),
         name: None,
-        memory: 1 << 20,
+        memory: 64 << 20,
         huge_page: None,
         vcpus: u32::try_from(vcpus.len()).expect("a few"),
         backend: BackendOptions::Simulated(Script::new(vcpus).expect("playable")),

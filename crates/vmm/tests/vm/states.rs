@@ -180,22 +180,22 @@ fn memory_outside_ram_is_refused_and_inside_is_kept() {
     let machine = machine(VmState::Running);
     machine
         .vm
-        .write_memory(RAM_BASE + 0xf_ffff, b"..")
+        .write_memory(RAM_BASE + 0x3ff_ffff, b"..")
         .expect_err("half outside");
     machine
         .vm
-        .write_memory(RAM_BASE + 0xf_fffe, b"ok")
+        .write_memory(RAM_BASE + 0x3ff_fffe, b"ok")
         .expect("the last two bytes");
     let bytes = machine
         .vm
-        .read_memory(RAM_BASE + 0xf_fffe, 2)
+        .read_memory(RAM_BASE + 0x3ff_fffe, 2)
         .expect("the last two bytes");
     assert_eq!(&bytes, b"ok");
     for gpa in [
         0,
         RAM_BASE - 1,
-        RAM_BASE + 0xf_ffff,
-        RAM_BASE + (1 << 20),
+        RAM_BASE + 0x3ff_ffff,
+        RAM_BASE + (64 << 20),
         u64::MAX,
     ] {
         let error = machine.vm.read_memory(gpa, 2).expect_err("outside");
@@ -203,7 +203,7 @@ fn memory_outside_ram_is_refused_and_inside_is_kept() {
         assert_eq!(
             error.to_string(),
             format!(
-                "Expected a range of guest RAM (0x80000000, 0x100000 bytes) but received 0x2 bytes at {gpa:#x}"
+                "Expected a range of guest RAM (0x80000000, 0x4000000 bytes) but received 0x2 bytes at {gpa:#x}"
             )
         );
     }
