@@ -88,6 +88,7 @@ impl Machine {
             Ok(())
         };
         let mode = ThreadsafeFunctionCallMode::NonBlocking;
+        // A question that is queued when its environment ends is not freed by napi: at most one for each vCPU of a worker.
         let wake = &self.listener.wake;
         wake.call_with_return_value(Some(question), mode, answer) == Status::Ok
     }
