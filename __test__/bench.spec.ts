@@ -5,6 +5,7 @@ import { promisify } from 'node:util'
 import test from 'ava'
 import { renderDocument } from '../bench/document.ts'
 import { nodeHeaders } from '../bench/echo/echo.ts'
+import { labHost } from '../bench/lab-host.ts'
 import { type Measurement, measurement } from '../bench/measurement.ts'
 import { parts } from '../bench/parts.ts'
 import { readRecording, record } from '../bench/recording.ts'
@@ -81,6 +82,19 @@ test('the first run that is recorded stays as what was before', (t) => {
     part: { before: run(1), after: run(3) },
     other: { before: run(2), after: run(2) },
   })
+})
+
+test('a part that runs in the lab names it as its host', (t) => {
+  const lab = { kernelVersion: '7.3.4', qemuVersion: '10.0.13' }
+  t.is(
+    labHost(lab, true),
+    'the lab: Linux 7.3.4, QEMU 10.0.13, one processor whose instructions are counted (icount)',
+  )
+  t.is(labHost(lab, false), 'the lab: Linux 7.3.4, QEMU 10.0.13')
+  const recorded = readRecording().parts
+  for (const name of ['vcpu-path', 'linux-boot']) {
+    t.regex(recorded[name]?.after.host ?? '', /^the lab: Linux \S+, QEMU \S+, .*icount/, name)
+  }
 })
 
 test('docs/performance.md is what the recording says', (t) => {

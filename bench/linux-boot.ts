@@ -1,8 +1,9 @@
 import { join } from 'node:path'
 import { ADDON_LOADER } from '../lab/addon.ts'
 import { runInLab, setUpLab } from '../lab/lab.ts'
+import { labHost } from './lab-host.ts'
 import type { Mark } from './linux-boot/in-lab.ts'
-import { type BenchPart, type Measurement, measurement } from './measurement.ts'
+import { type BenchPart, type MeasuredElsewhere, measurement } from './measurement.ts'
 import { median, scaled } from './numbers.ts'
 
 const BOOTS = 3
@@ -27,28 +28,30 @@ export const linuxBoot: BenchPart = {
     'Vm.create became faster by copying 16 bytes at a time to guest RAM, and by reading each file into room of its size: 437 ' +
     'ms before and 312 ms now for the first boot of a process. **Before** is one first boot; of three in a row the later ones ' +
     'find the host’s memory in use before, and take less.',
-  async run(scale): Promise<Measurement[]> {
-    const boots = await runBoots(scaled(BOOTS, scale))
+  async run(scale): Promise<MeasuredElsewhere> {
+    const { host, boots } = await runBoots(scaled(BOOTS, scale))
     const at = (name: Mark['name'], of: 'ns' | 'exits') =>
       median(boots.map((marks) => marks.find((mark) => mark.name === name)?.[of] ?? Number.NaN))
     let before = { ns: 0, exits: 0 }
-    return PHASES.map(([mark, name]) => {
+    const measurements = PHASES.map(([mark, name]) => {
       const end = { ns: at(mark, 'ns'), exits: at(mark, 'exits') }
       const value = (end.ns - before.ns) / 1e6
       const note = `${end.exits - before.exits} exits to Seawall.`
       before = end
       return measurement({ name, value, unit: 'ms', note })
     })
+    return { host, measurements }
   },
 }
 
-async function runBoots(count: number): Promise<Mark[][]> {
-  const { exitCode, stdout, stderr } = await runInLab(await setUpLab(), {
+async function runBoots(count: number): Promise<{ host: string; boots: Mark[][] }> {
+  const result = await runInLab(await setUpLab(), {
     command: ['node', join('build', 'bench', 'linux-boot', 'in-lab.js'), String(count)],
     files: [ADDON_LOADER],
     icount: true,
     timeoutMs: LIMIT_MS,
   })
+  const { exitCode, stdout, stderr } = result
   if (exitCode !== 0) throw new Error(`Expected exit code 0 in the lab but received ${exitCode}:\n${stderr}`)
-  return JSON.parse(stdout) as Mark[][]
+  return { host: labHost(result, true), boots: JSON.parse(stdout) as Mark[][] }
 }

@@ -36,6 +36,8 @@ interface PartResult {
   readonly name: string
   /** Why it was not run; `null` where it was. */
   readonly reason: string | null
+  /** Where, in words; `null` where it was the machine itself, or nowhere. */
+  readonly host: string | null
   readonly measurements: readonly Measurement[]
 }
 
@@ -47,9 +49,14 @@ async function runPart(name: string, scale: number): Promise<PartResult> {
     { limitMs: LIMIT_MS, onLine: (line) => (last = line) },
   )
   if (code !== 0)
-    return { name, reason: `the process ended by ${signal ?? code}:\n${stderr}`, measurements: [] }
-  const { reason = null, measurements = [] } = JSON.parse(last) as Partial<PartResult>
-  return { name, reason, measurements }
+    return {
+      name,
+      reason: `the process ended by ${signal ?? code}:\n${stderr}`,
+      host: null,
+      measurements: [],
+    }
+  const { reason = null, host = null, measurements = [] } = JSON.parse(last) as Partial<PartResult>
+  return { name, reason, host, measurements }
 }
 
 async function main(): Promise<number> {
@@ -93,7 +100,10 @@ async function main(): Promise<number> {
   const host = `${process.platform} ${process.arch}, ${availableParallelism()} processors, Node ${process.version}`
   if (values.record) {
     const runs = results.filter(({ reason }) => reason === null)
-    const recorded = runs.map(({ name, measurements }): [string, Recorded] => [name, { host, measurements }])
+    const recorded = runs.map(({ name, host: elsewhere, measurements }): [string, Recorded] => [
+      name,
+      { host: elsewhere ?? host, measurements },
+    ])
     const recording = record(readRecording(), Object.fromEntries(recorded))
     writeRecording(recording)
     writeFileSync(DOCUMENT, renderDocument(parts, recording))

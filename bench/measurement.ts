@@ -16,6 +16,13 @@ export interface Measurement {
   readonly note?: string
 }
 
+/** Measurements that were not taken on the machine itself. */
+export interface MeasuredElsewhere {
+  /** Where, in words. */
+  readonly host: string
+  readonly measurements: readonly Measurement[]
+}
+
 /** A part of `npm run bench`: measurements that belong together and are taken in one go. */
 export interface BenchPart {
   readonly name: string
@@ -24,7 +31,7 @@ export interface BenchPart {
   /** What was found with a profile: what limits it, and what made it faster. Printed below the part's table. */
   readonly findings?: string
   /** Measures; rejects where it cannot be done here, with the reason. A tenth of the rounds is enough where `scale` is 0.1. */
-  run(scale: number): Promise<Measurement[]>
+  run(scale: number): Promise<readonly Measurement[] | MeasuredElsewhere>
 }
 
 /** Completes a measurement: the ratio, and whether the target is met. */

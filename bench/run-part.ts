@@ -5,7 +5,8 @@ const [name, scale] = process.argv.slice(2)
 const part = parts.find((part) => part.name === name)
 if (part === undefined) throw new Error(`Expected a part but received ${name}`)
 try {
-  process.stdout.write(`${JSON.stringify({ measurements: await part.run(Number(scale)) })}\n`)
+  const measured = await part.run(Number(scale))
+  process.stdout.write(`${JSON.stringify('host' in measured ? measured : { measurements: measured })}\n`)
 } catch (error) {
   const reason = error instanceof Error ? error.message : String(error)
   process.stdout.write(`${JSON.stringify({ reason })}\n`)

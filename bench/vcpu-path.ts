@@ -1,4 +1,4 @@
-import { type BenchPart, type Measurement, measurement } from './measurement.ts'
+import { type BenchPart, type MeasuredElsewhere, type Measurement, measurement } from './measurement.ts'
 import { scaled } from './numbers.ts'
 import { FINDINGS } from './vcpu-path/findings.ts'
 import { Instructions } from './vcpu-path/instructions.ts'
@@ -18,11 +18,10 @@ export const vcpuPath: BenchPart = {
     'the guest itself in the lab, where every instruction takes one nanosecond. The loop in C of bench/reference runs the ' +
     'same guest in turns with Seawall, in one boot. Medians.',
   findings: FINDINGS,
-  async run(scale): Promise<Measurement[]> {
+  async run(scale): Promise<MeasuredElsewhere> {
     const rounds = scaled(ROUNDS, scale)
-    const counted = new Instructions(
-      await runTurns({ times: scaled(TIMES, scale, 50), rounds, modes: MODES }),
-    )
+    const { host, turns } = await runTurns({ times: scaled(TIMES, scale, 50), rounds, modes: MODES })
+    const counted = new Instructions(turns)
     const calls = (name: string, mode: string) => {
       const reference = { name: 'in C', value: counted.callsOf('c', mode) }
       return measurement({
@@ -45,7 +44,7 @@ export const vcpuPath: BenchPart = {
       row(name, counted.of('seawall', mode), { name: what, value: counted.of('c', inC) }, target)
     const native = counted.of('seawall', 'same')
     const load = counted.of('seawall', 'mmio-read')
-    return [
+    const measurements = [
       beside('repeated memory error', 'same', 'same', 'the same system calls in C', 1.03),
       beside('repeated memory error, once more', 'same', 'least', 'the fewest system calls in C', 1.1),
       calls('its system calls', 'same'),
@@ -64,5 +63,6 @@ export const vcpuPath: BenchPart = {
         value: counted.ofNanoseconds('c', 'echo'),
       }),
     ]
+    return { host, measurements }
   },
 }

@@ -2,6 +2,7 @@ import { join } from 'node:path'
 import { ADDON_LOADER } from '../../lab/addon.ts'
 import { buildNodeAddon, buildProgram, runInLab, setUpLab } from '../../lab/lab.ts'
 import { nodeHeaders } from '../echo/echo.ts'
+import { labHost } from '../lab-host.ts'
 import type { Turn } from './in-lab.ts'
 
 /** For all turns in one boot of the lab, in which every instruction is emulated and counted. */
@@ -16,10 +17,13 @@ export interface Turns {
 }
 
 /** Runs the turns in the lab, which is set up first, and counts instructions there unless told otherwise. */
-export async function runTurns({ times, rounds, modes }: Turns, icount = true): Promise<Turn[]> {
+export async function runTurns(
+  { times, rounds, modes }: Turns,
+  icount = true,
+): Promise<{ host: string; turns: Turn[] }> {
   const lab = await setUpLab()
   const program = join('build', 'bench', 'vcpu-path', 'in-lab.js')
-  const { exitCode, stdout, stderr } = await runInLab(lab, {
+  const result = await runInLab(lab, {
     command: ['node', program, String(times), String(rounds), ...modes],
     files: [
       ADDON_LOADER,
@@ -29,9 +33,11 @@ export async function runTurns({ times, rounds, modes }: Turns, icount = true): 
     icount,
     timeoutMs: LIMIT_MS,
   })
+  const { exitCode, stdout, stderr } = result
   if (exitCode !== 0) throw new Error(`Expected exit code 0 in the lab but received ${exitCode}:\n${stderr}`)
-  return stdout
+  const turns = stdout
     .trim()
     .split('\n')
     .map((line) => JSON.parse(line) as Turn)
+  return { host: labHost(result, icount), turns }
 }
