@@ -45,18 +45,25 @@ interface Host extends Pick<LabCommand, 'cpu' | 'kernel' | 'qemu'> {
 
 /** The specs for a processor that has SCTLR2_EL1. */
 const isEaseSpec = (name: string): boolean => name.startsWith('ease.')
+/** The specs for a kernel without the capability: what Seawall does there with less. */
+const isOlderKernelSpec = (name: string): boolean => name.startsWith('older-kernel.')
 const onlyHostSpecs = (name: string): boolean => /^(doctor|host)\./.test(name)
 const onlyQuarantineSpecs = (name: string): boolean =>
   /^(behaviours|device-access|faults|lost-pages|quarantine|sigbus|sigbus-ao)\./.test(name)
 
 /** The hosts that the lab can be, and what runs on each. */
 const HOSTS: readonly Host[] = [
-  { name: 'active', specs: (name) => !isEaseSpec(name), rust: true },
+  { name: 'active', specs: (name) => !isEaseSpec(name) && !isOlderKernelSpec(name), rust: true },
   { name: 'without userfaultfd', specs: onlyQuarantineSpecs, rust: false, quarantine: 'memslot-hole' },
   // It has SCTLR2_EL1. Without 52-bit addresses, because QEMU needs seconds for the end of every VM that has them.
   { name: 'newest', cpu: 'max,lpa2=off', qemu: 'backports', specs: isEaseSpec, rust: true },
   { name: 'inert', cpu: 'cortex-a72', specs: onlyHostSpecs, rust: false },
-  { name: 'unsupported', kernel: '6.12', specs: onlyHostSpecs, rust: false },
+  {
+    name: 'unsupported',
+    kernel: '6.12',
+    specs: (name) => onlyHostSpecs(name) || isOlderKernelSpec(name),
+    rust: false,
+  },
 ]
 
 /** Runs each argument as a command, all of them, and ends as the last that failed. */
