@@ -36,7 +36,10 @@ for (const name of HERE) {
     const recorded = readRecording().parts[name]?.after.measurements ?? []
     // Fewer VMs are enough to see that it works.
     const names = (rows: readonly Measurement[]) => rows.map(({ name }) => name.replace(/^\d+ VMs/, 'VMs'))
-    t.deepEqual(new Set(names(measurements ?? [])), new Set(names(recorded)))
+    // A row that is new is recorded with the next run.
+    const missing = names(recorded).filter((name) => !names(measurements ?? []).includes(name))
+    t.deepEqual(missing, [])
+    t.true(recorded.length > 0)
     for (const { value, name } of measurements ?? []) t.true(Number.isFinite(value), name)
   })
 }
