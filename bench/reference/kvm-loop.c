@@ -8,17 +8,20 @@
 //   least       a memory error, by the fewest calls there can be: KVM_RUN and one KVM_SET_VCPU_EVENTS
 //   same        a memory error, by the calls that Seawall makes for a repeated one
 //   first       each memory error on a page of its own, by the calls that Seawall makes for that, quarantine included
+//   told        the same, and the guest is told of each page by a record of ACPI; the image is told-accesses
 //   mmio-read   a load that a device answers
 //   mmio-write  a store that a device takes
 //
 // The image is timed-accesses of __test__/guests. It prints how long each time took, in ticks of the guest's counter, one
-// line each. The exit code is 0 where everything happened as often as it was to, else 1; 2 for bad arguments.
+// line each, and in mode told the records that the guest has read, in hexadecimal digits. The exit code is 0 where everything
+// happened as often as it was to, else 1; 2 for bad arguments.
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/kvm.h>
 #include <linux/userfaultfd.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -33,7 +36,14 @@
 #define RAM_BASE 0x80000000ul
 #define RAM_SIZE (16ul << 20)
 #define TIMES 0x200000ul
+/* Where the guest puts the records that it has read. */
+#define READ 0x300000ul
 #define POISON 0x400000ul
+/* Where these are with Seawall, in a guest of as much RAM that is booted as a kernel: what it tells by exception. */
+#define DEVICE_TREE 0xe00000ul
+#define READ_ACK 0xf40100ul
+#define STATUS_BLOCK 0xf42000ul
+#define RECORD 172ul
 #define UART_LSR 0x40002005ul
 #define UART_THR 0x40002000ul
 
@@ -86,13 +96,13 @@ static void inject_abort(void)
 }
 
 /* Injects as Seawall does: nobody is told of an abort that the kernel did not inject, or of a syndrome that is another one. */
-static void inject_and_look(void)
+static void inject_and_look(uint64_t mode, uint64_t esr)
 {
 	uint64_t pc = get(PC), pstate = get(PSTATE);
 
-	check((pstate & 0xf) == 5, "the guest's mode");
+	check((pstate & 0xf) == mode, "the guest's mode");
 	inject_abort();
-	check(get(PC) != pc && get(ESR_EL1) == 0x96000010, "injecting");
+	check(get(PC) != pc && get(ESR_EL1) == esr, "injecting");
 }
 
 /* Takes a page out of everybody's reach, and keeps it. */
@@ -112,6 +122,40 @@ static void quarantine(uint64_t offset)
 	must(uffd, UFFDIO_POISON, &poison, "UFFDIO_POISON");
 }
 
+/* Tells of a page: a record of one memory error (UEFI 2.10, N.2.5), when the guest has read the one before. */
+static void tell(uint64_t page, uint64_t number)
+{
+	static const unsigned char platform_memory[16] = {
+		0x14, 0x11, 0xbc, 0xa5, 0x64, 0x6f, 0xde, 0x4e, 0xb8, 0x63, 0x3e, 0x83, 0xed, 0x7c, 0x83, 0xb1 };
+	struct __attribute__((packed)) {
+		uint32_t status, raw_offset, raw_length, length, severity;
+		unsigned char type[16];
+		uint32_t section_severity;
+		uint16_t revision;
+		unsigned char validation, flags;
+		uint32_t section_length;
+		unsigned char fru[36];
+		uint64_t number, valid, error, address, mask;
+		unsigned char device[40];
+		uint8_t kind;
+		unsigned char rest[7];
+	} record = {
+		.status = 0x11, .length = RECORD - 20, .revision = 0x300, .section_length = 80, .number = number,
+		.valid = 0x4007, .error = 0x400, .address = page, .mask = ~(PAGE - 1), .kind = 3 };
+	volatile uint64_t *ack = (uint64_t *)(ram + READ_ACK), *status = (uint64_t *)(ram + STATUS_BLOCK);
+	uint64_t first;
+
+	_Static_assert(sizeof(record) == RECORD, "a record");
+	check(*ack == 1 && (uint32_t)*status == 0, "the guest's reading");
+	atomic_thread_fence(memory_order_acquire);
+	memcpy(record.type, platform_memory, sizeof(platform_memory));
+	memcpy(&first, &record, sizeof(first));
+	*ack = 0;
+	memcpy(ram + STATUS_BLOCK + sizeof(first), (char *)&record + sizeof(first), RECORD - sizeof(first));
+	atomic_thread_fence(memory_order_release);
+	*status = first;
+}
+
 /*
  * Runs the guest to its end. Returns how often it left on account of what it is there to do. On a thread beside another, as in
  * any program that does more than this: the kernel's look at a file descriptor takes longer there.
@@ -119,7 +163,8 @@ static void quarantine(uint64_t offset)
 static void *serve(void *argument)
 {
 	const char *mode = argument;
-	int least = strcmp(mode, "least") == 0, first = strcmp(mode, "first") == 0;
+	int least = strcmp(mode, "least") == 0, told = strcmp(mode, "told") == 0;
+	int first = told || strcmp(mode, "first") == 0;
 	unsigned long exits = 0, sent = 0;
 
 	pthread_setname_np(pthread_self(), "vcpu-0");
@@ -130,10 +175,14 @@ static void *serve(void *argument)
 			exits++;
 			if (first)
 				quarantine((run->arm_sea.gpa & ~(PAGE - 1)) - RAM_BASE);
+			if (told)
+				tell(run->arm_sea.gpa & ~(PAGE - 1), exits);
 			if (least)
 				inject_abort();
+			else if (told)
+				inject_and_look(0, 0x92000010);
 			else
-				inject_and_look();
+				inject_and_look(5, 0x96000010);
 			break;
 		case KVM_EXIT_MMIO:
 			exits++;
@@ -152,7 +201,24 @@ static void *serve(void *argument)
 	}
 }
 
-static void create_guest(const char *image)
+/* A guest that is booted as a kernel has one. */
+static void create_interrupt_controller(int vm)
+{
+	struct kvm_create_device gic = { .type = KVM_DEV_TYPE_ARM_VGIC_V3 };
+	uint64_t distributor = 0x3fff0000, redistributor = 0x3ffd0000;
+	uint32_t interrupts = 64;
+
+	must(vm, KVM_CREATE_DEVICE, &gic, "KVM_CREATE_DEVICE");
+	const struct kvm_device_attr attributes[] = {
+		{ 0, KVM_DEV_ARM_VGIC_GRP_NR_IRQS, 0, (uintptr_t)&interrupts },
+		{ 0, KVM_DEV_ARM_VGIC_GRP_ADDR, KVM_VGIC_V3_ADDR_TYPE_DIST, (uintptr_t)&distributor },
+		{ 0, KVM_DEV_ARM_VGIC_GRP_ADDR, KVM_VGIC_V3_ADDR_TYPE_REDIST, (uintptr_t)&redistributor },
+		{ 0, KVM_DEV_ARM_VGIC_GRP_CTRL, KVM_DEV_ARM_VGIC_CTRL_INIT, 0 } };
+	for (unsigned index = 0; index < 4; index++)
+		must((int)gic.fd, KVM_SET_DEVICE_ATTR, &attributes[index], "KVM_SET_DEVICE_ATTR");
+}
+
+static int create_guest(const char *image)
 {
 	int kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC), file = open(image, O_RDONLY), vm, size;
 	struct kvm_enable_cap sea = { .cap = KVM_CAP_ARM_SEA_TO_USER };
@@ -180,6 +246,7 @@ static void create_guest(const char *image)
 	check(size > 0, "KVM_GET_VCPU_MMAP_SIZE");
 	run = mmap(NULL, (size_t)size, PROT_READ | PROT_WRITE, MAP_SHARED, vcpu, 0);
 	check(run != MAP_FAILED, "mmap of the run page");
+	return vm;
 }
 
 static void poison_pages(void)
@@ -188,7 +255,7 @@ static void poison_pages(void)
 
 	check(injector >= 0, "opening /dev/sea-inject");
 	check(dprintf(injector, "arm id=1 tgid=%d start=%#lx end=%#lx fsc=0x10\n", getpid(), RAM_BASE + POISON,
-		      RAM_BASE + RAM_SIZE) > 0, "arming");
+		      RAM_BASE + DEVICE_TREE) > 0, "arming");
 }
 
 static void open_userfaultfd(void)
@@ -207,28 +274,34 @@ int main(int argc, char **argv)
 		{ "least", ABORTS, RAM_BASE + POISON + 16, 0 },
 		{ "same", ABORTS, RAM_BASE + POISON + 16, 0 },
 		{ "first", ABORTS, RAM_BASE + POISON + 16, PAGE },
+		{ "told", ABORTS, RAM_BASE + POISON + 16, PAGE },
 		{ "mmio-read", LOADS, UART_LSR, 0 },
 		{ "mmio-write", STORES, UART_THR, 0 },
 	};
-	unsigned mode = 0, most = (POISON - TIMES) / sizeof(uint64_t), times = argc == 4 ? (unsigned)atoi(argv[2]) : 0;
+	unsigned mode = 0, most = (READ - TIMES) / sizeof(uint64_t), times = argc == 4 ? (unsigned)atoi(argv[2]) : 0;
 	pthread_t thread;
 	void *exits;
 
-	while (argc == 4 && mode < 6 && strcmp(argv[1], modes[mode].name) != 0)
+	while (argc == 4 && mode < 7 && strcmp(argv[1], modes[mode].name) != 0)
 		mode++;
-	if (mode < 6 && modes[mode].step != 0)
-		most = (RAM_SIZE - POISON) / PAGE;
-	if (times == 0 || mode == 6 || times > most) {
+	if (mode < 7 && modes[mode].step != 0)
+		most = (DEVICE_TREE - POISON) / PAGE;
+	if (times == 0 || mode == 7 || times > most) {
 		fprintf(stderr, "Expected <mode> <times> <image> for kvm-loop\n");
 		return 2;
 	}
-	create_guest(argv[3]);
+	int vm = create_guest(argv[3]), told = strcmp(argv[1], "told") == 0;
+	if (told) {
+		create_interrupt_controller(vm);
+		*(uint64_t *)(ram + READ_ACK) = 1;
+	}
 	poison_pages();
 	open_userfaultfd();
 	const uint64_t registers[][2] = {
 		{ PC, RAM_BASE }, { X(0), times }, { X(2), modes[mode].address }, { X(3), modes[mode].step },
-		{ X(4), RAM_BASE + TIMES }, { X(5), modes[mode].what } };
-	for (unsigned index = 0; index < 6; index++)
+		{ X(4), RAM_BASE + TIMES }, { X(5), modes[mode].what },
+		{ X(7), RAM_BASE + READ_ACK }, { X(8), RAM_BASE + STATUS_BLOCK }, { X(9), RAM_BASE + READ } };
+	for (unsigned index = 0; index < 9; index++)
 		set(registers[index][0], registers[index][1]);
 	check(pthread_create(&thread, NULL, serve, argv[1]) == 0 && pthread_join(thread, &exits) == 0, "pthread_create");
 	if (modes[mode].what != SPINS && (unsigned long)exits != times) {
@@ -237,5 +310,7 @@ int main(int argc, char **argv)
 	}
 	for (unsigned index = 0; index < times; index++)
 		printf("%lu\n", ((uint64_t *)(ram + TIMES))[index]);
+	for (unsigned long index = 0; told && index < times * RECORD; index++)
+		printf("%02x", (unsigned char)ram[READ + index]);
 	return 0;
 }

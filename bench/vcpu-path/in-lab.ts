@@ -1,10 +1,10 @@
 // Runs the reference and Seawall in turns, and prints a line of JSON for each turn: how long each time took, in ticks.
-import { execFileSync } from 'node:child_process'
 import { createRequire } from 'node:module'
 import { join } from 'node:path'
 import { type EchoBinding, runEcho } from '../echo/echo.ts'
-import { timesOfSeawall } from './guest.ts'
-import { MODES, MODES_OF_C, type ModeName } from './modes.ts'
+import { runGuest } from './guest.ts'
+import { MODES, type ModeName } from './modes.ts'
+import { MODES_OF_C, runReference } from './reference.ts'
 import { countSystemCalls } from './system-calls.ts'
 
 /** What one side did in one turn: how long each time took, or how many system calls there were. */
@@ -14,13 +14,8 @@ export interface Turn {
   readonly times: readonly number[]
 }
 
-const IMAGE = 'build/guests/timed-accesses.bin'
 const [times = '', rounds = '', ...names] = process.argv.slice(2)
-
-function timesOfC(mode: string, count: string): number[] {
-  const output = execFileSync('programs/kvm-loop', [mode, count, IMAGE], { encoding: 'utf8' })
-  return output.trim().split('\n').map(Number)
-}
+const count = Number(times)
 
 /** In nanoseconds, not in ticks. */
 async function timesOfEcho(count: number): Promise<number[]> {
@@ -34,21 +29,24 @@ function print(turn: Turn): void {
 
 /** How many system calls there are in a turn, for each time; those of a thread's beginning and end do not make one. */
 async function callsOf(side: Turn['side'], mode: ModeName): Promise<number> {
-  const count = Number(times)
-  const run = async () => (side === 'c' ? timesOfC(mode, times) : await timesOfSeawall(mode, count))
+  const run = async () => (side === 'c' ? runReference(mode, count) : await runGuest(mode, count))
   return Math.floor((await countSystemCalls('vcpu-0', run)) / count)
 }
 
-print({ side: 'c', mode: 'spin', times: timesOfC('spin', '10') })
+print({ side: 'c', mode: 'spin', times: runReference('spin', 10).times })
 for (let round = 0; round < Number(rounds); round++) {
   for (const mode of names) {
-    if (MODES_OF_C.includes(mode)) print({ side: 'c', mode, times: timesOfC(mode, times) })
-    if (mode === 'echo') print({ side: 'c', mode, times: await timesOfEcho(Number(times)) })
-    if (mode in MODES)
-      print({ side: 'seawall', mode, times: await timesOfSeawall(mode as ModeName, Number(times)) })
+    const inC = MODES_OF_C.includes(mode) ? runReference(mode, count) : null
+    if (inC !== null) print({ side: 'c', mode, times: inC.times })
+    if (mode === 'echo') print({ side: 'c', mode, times: await timesOfEcho(count) })
+    if (!(mode in MODES)) continue
+    const inSeawall = await runGuest(mode as ModeName, count)
+    print({ side: 'seawall', mode, times: inSeawall.times })
+    if (inC !== null && inC.read !== inSeawall.read)
+      throw new Error(`Expected both guests to read the same records in mode ${mode}`)
   }
 }
-for (const mode of ['same', 'first'] as const) {
+for (const mode of ['same', 'first', 'told'] as const) {
   for (const side of ['c', 'seawall'] as const)
     print({ side, mode: `calls of ${mode}`, times: [await callsOf(side, mode)] })
 }
