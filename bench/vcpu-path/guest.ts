@@ -75,8 +75,7 @@ function checkTold(vm: Vm, failures: readonly MemoryFailureEvent[], count: numbe
       quarantine !== null && notified?.source === 'sea' && injection?.result === 'ok',
   )
   const retired = vm.poisonedPages().filter(({ state }) => state === 'guest-retired')
-  // Nobody looks any more whether it has read of the last page.
-  if (failures.length !== count || told.length !== count || retired.length < count - 1)
+  if (failures.length !== count || told.length !== count || retired.length !== count)
     throw new Error(
       `Expected ${count} failures, told with the abort and read of, but received ${failures.length}, ${told.length} told, ` +
         `${retired.length} read of`,

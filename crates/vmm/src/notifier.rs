@@ -163,7 +163,10 @@ impl GuestNotifier {
             telling => Some(telling),
         };
         let waited = ghes::wait(Instant::now() + ACK_LIMIT, Instant::now, attempt, pause);
-        self.have_looked_after();
+        // Asked after the record was written: a look from here on finds it.
+        if !sources.lock().is_looked_at_soon() {
+            self.have_looked_after();
+        }
         waited == Waited::Done(Telling::Written)
     }
 
@@ -266,5 +269,36 @@ impl GuestNotifier {
     fn have_looked_after(&self) {
         // The control thread is gone once the VM is closed.
         drop(self.control.send(Message::LookAfterGuest));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::memory_layout::{PAGE_SIZE, RAM_BASE};
+
+    #[test]
+    fn the_control_thread_is_woken_for_a_record_unless_it_looks_soon() {
+        let (control, inbox) = mpsc::channel();
+        let memory = Arc::new(GuestMemory::create(1 << 20, None).expect("memory"));
+        let way = Way::Ghes(Box::new(ErrorSources::new(RAM_BASE, None)));
+        let notifier = GuestNotifier::new(way, Arc::clone(&memory), control);
+        let read = || {
+            memory_layout::write(&memory, RAM_BASE + 0x2000, &[0; 4]).expect("RAM");
+            memory_layout::write(&memory, RAM_BASE + 0x100, &1_u64.to_le_bytes()).expect("RAM");
+        };
+        let wakes = |page: u64| {
+            let gpa = Gpa::from_bits(RAM_BASE + 0x8_0000 + page * PAGE_SIZE);
+            let pause = |_| panic!("the source is free");
+            assert!(notifier.tell_by_exception((gpa, PAGE_SIZE), gpa, pause));
+            inbox.try_iter().count()
+        };
+        assert_eq!(wakes(0), 1);
+        assert_eq!(notifier.advance(), Some(ghes::ACK_PAUSE));
+        read();
+        assert_eq!(wakes(1), 0, "it looks in a moment");
+        read();
+        assert_eq!(notifier.advance(), None);
+        assert_eq!(wakes(2), 1, "it had nothing to wait for");
     }
 }

@@ -28,10 +28,9 @@ impl Ghes {
             self.look(Source::Sea, memory, now);
         }
         let raise = self.write_by_interrupt(memory, now);
-        Progress {
-            raise,
-            again: self.again(now),
-        }
+        let again = self.again(now);
+        self.looked_at_soon = again.is_some_and(|again| again <= ACK_PAUSE);
+        Progress { raise, again }
     }
 
     /// Whether a record was written.

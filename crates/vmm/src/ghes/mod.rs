@@ -82,6 +82,8 @@ pub struct Ghes {
     records: u64,
     /// The guest has read a record since somebody asked.
     has_read: bool,
+    /// Whoever looks after it does so again in a moment.
+    looked_at_soon: bool,
     /// What nobody has been told yet.
     failed: VecDeque<FailedSource>,
 }
@@ -125,6 +127,7 @@ impl Ghes {
             backlog: Backlog::default(),
             records: 0,
             has_read: false,
+            looked_at_soon: false,
             failed: VecDeque::new(),
         }
     }
@@ -135,6 +138,7 @@ impl Ghes {
         self.lost = LostPages::default();
         self.backlog = Backlog::default();
         self.has_read = false;
+        self.looked_at_soon = false;
         self.failed.clear();
         for source in [&mut self.sea, &mut self.gsiv] {
             if source.place(memory).is_err() {
@@ -253,6 +257,12 @@ impl Ghes {
     /// Whether the guest has read a record, as of the last look; each is said once.
     pub const fn take_has_read(&mut self) -> bool {
         std::mem::replace(&mut self.has_read, false)
+    }
+
+    /// Whether [`Ghes::advance`] has said to look again within [`ACK_PAUSE`]: then nobody need be woken for a record by exception.
+    #[must_use]
+    pub const fn is_looked_at_soon(&self) -> bool {
+        self.looked_at_soon
     }
 
     /// Leaves out of the guest's time what has passed: it did not run, and could read nothing.

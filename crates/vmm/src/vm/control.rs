@@ -345,6 +345,8 @@ impl Control {
         } else {
             VmState::Stopped
         };
+        // What the guest has read by now counts.
+        self.look_after_notifications();
         self.change_state(state);
         self.shared.outbox.push(EventKind::Exit(exit.clone()));
         self.exit = Some(exit);

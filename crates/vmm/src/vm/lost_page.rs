@@ -220,8 +220,15 @@ pub(super) fn lost(context: &RunContext) -> Vec<PoisonedPage> {
 
 /// Notes which of the pages in quarantine the guest's kernel has read of.
 pub(super) fn note_retired(context: &RunContext, notifier: &GuestNotifier) {
-    let pages = lost(context).into_iter();
-    for page in pages.filter(|page| page.state == PageState::Quarantined) {
+    let ledger = context.ledger();
+    let pages = ledger.pages();
+    // Copied are these alone: most of the others the guest has read of before.
+    let quarantined: Vec<_> = pages
+        .filter(|page| page.state == PageState::Quarantined)
+        .copied()
+        .collect();
+    drop(ledger);
+    for page in quarantined {
         if notifier.is_read(page.gpa, page.size) {
             change_state(context, page.gpa, PageState::GuestRetired);
         }

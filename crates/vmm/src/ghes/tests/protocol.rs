@@ -40,6 +40,38 @@ fn an_abort_at_el0_finds_its_record() {
 }
 
 #[test]
+fn who_looks_again_in_a_moment_is_not_woken_for_a_record() {
+    let mut machine = Machine::boot();
+    machine.by_exception((page(1), 4096), page(1));
+    assert!(!machine.ghes.is_looked_at_soon(), "nobody has looked yet");
+    machine.advance();
+    assert!(machine.ghes.is_looked_at_soon());
+    machine.guest.abort(&machine.ram);
+    machine.by_exception((page(2), 4096), page(2));
+    assert!(machine.ghes.is_looked_at_soon(), "as it was said before");
+    machine.guest.abort(&machine.ram);
+    machine.advance();
+    assert!(
+        !machine.ghes.is_looked_at_soon(),
+        "there was nothing left to read"
+    );
+
+    machine.by_exception((page(3), 4096), page(3));
+    machine.advance();
+    for _source in Source::ALL {
+        machine.pass(5000);
+        machine.advance();
+    }
+    assert!(!machine.ghes.is_looked_at_soon(), "at a silent guest it is later");
+
+    machine.ghes.place(&machine.ram);
+    machine.by_exception((page(4), 4096), page(4));
+    machine.advance();
+    machine.ghes.place(&machine.ram);
+    assert!(!machine.ghes.is_looked_at_soon(), "it boots again");
+}
+
+#[test]
 fn memory_counts_as_read_when_the_guest_has_read_of_all_of_it() {
     let mut machine = Machine::boot();
     let is_read = |machine: &Machine| machine.ghes.is_read(Gpa::from_bits(page(1)), 2 * 4096);
