@@ -14,7 +14,8 @@ const INTRO = `# Performance
 that can be: both sides are measured in the same run, so that a slow machine is slow for both. A number without a reference
 is one of the machine named below its table, and of no other.
 
-**Before** is the first run that was recorded, before anything was made faster; **now** is the last one. A ratio is the value
+**Before** is what the code took before it was made faster, each with the reference of its time; where that has changed since,
+the part says so. **Now** is the last run that was recorded, and a row that came later has no before. A ratio is the value
 divided by that of the reference in the same run.
 `
 
