@@ -21,6 +21,8 @@ interface Load {
   /** Nanoseconds of the whole process. */
   readonly process: number
   readonly events: number
+  /** How often the JavaScript thread slept and was woken. */
+  readonly wakeUps: number
 }
 
 /** Per event, in nanoseconds. */
@@ -37,6 +39,8 @@ interface Round {
   readonly more: Cost
   /** Events per second, as they came. */
   readonly rate: number
+  /** How often JavaScript was woken for each. */
+  readonly wakeUps: number
 }
 
 /** The same events from more and more VMs. */
@@ -44,8 +48,9 @@ export const scale: BenchPart = {
   name: 'scale',
   describe:
     `What an event costs when ${SIZES.join(', ')} VMs of ${VCPUS} vCPUs each produce ${EVENTS_PER_SECOND} memory failures a ` +
-    'second in all, evenly spread, each with a listener: processor time of the whole process, vCPU threads and all, and of ' +
-    'the JavaScript thread alone, as the kernel accounts for it. Compared with one VM in the same run. A round whose events ' +
+    'second in all, each with a listener: processor time of the whole process, vCPU threads and all, and of the JavaScript ' +
+    'thread alone, as the kernel accounts for it. Compared with one VM in the same run. The time from one event of a vCPU to ' +
+    'its next is random (exponential), so that the events of four vCPUs and those of a thousand come alike. A round whose events ' +
     `come more than ${100 * MOST_OFF} % faster or slower than that is repeated at a corrected pace, and given up after ` +
     `${ATTEMPTS} attempts: what an event costs depends on how many share a wake-up.`,
   findings: `All VMs of a process have one threadsafe function. With one for each, libuv looks at all of them whenever one is called. A VM
@@ -68,7 +73,7 @@ processors that other programs kept busy two rounds at the right rate gave 1.26 
     const sizes = short ? [1, 4] : SIZES
     const seconds = Math.max(0.1, SECONDS * Math.min(1, share * 5))
     const measured = new Map<number, Round[]>(sizes.map((vms) => [vms, []]))
-    await load(1, Math.min(seconds, 0.5), evenPeriod(1), true)
+    await load(1, Math.min(seconds, 0.5), meanPeriod(1), true)
     for (let number = 0; number < rounds; number += 1) {
       // So few events as in the short form are never even.
       for (const vms of sizes) measured.get(vms)?.push(await round(vms, seconds, short ? Infinity : MOST_OFF))
@@ -89,13 +94,16 @@ function rows(
   const of = (vms: number, value: (round: Round) => number) => median((measured.get(vms) ?? []).map(value))
   const cost = (vms: number) => of(vms, (round) => round[what][kind]) / 1000
   const rate = (vms: number) => Math.round(of(vms, (round) => round.rate))
+  const wakeUps = (vms: number) => of(vms, (round) => round.wakeUps).toFixed(2)
   const reference = { name: '1 VM', value: cost(1) }
   return [...measured.keys()]
     .filter((vms) => vms > 1)
     .map((vms) => {
       const name = `${vms} VMs, ${NAMES[kind]}`
       const common = { value: cost(vms), unit: 'µs/event', reference }
-      const came = `${rate(vms)} events a second came, and ${rate(1)} of one VM.`
+      const came =
+        `${rate(vms)} events a second came, with ${wakeUps(vms)} wake-ups of JavaScript each; ${rate(1)} of one VM, ` +
+        `with ${wakeUps(1)}.`
       if (what === 'more') return measurement({ ...common, name: `${name}, beyond its guests`, note: BEYOND })
       const target = vms === SIZES.at(-1) ? { target: 1.2 } : {}
       return measurement({ ...common, name: `${name}, guests and all`, ...target, note: came })
@@ -106,8 +114,8 @@ const BEYOND =
   'less what the same VMs take whose vCPUs sleep and wake at the same pace and lose nothing, for which the simulator has to ' +
   'answer. A difference of two measurements, which varies more than either.'
 
-/** How long each vCPU runs between two events, in microseconds, if nothing else took any time. */
-function evenPeriod(vms: number): number {
+/** How long each vCPU runs between two events on average, in microseconds, if nothing else took any time. */
+function meanPeriod(vms: number): number {
   return Math.round((vms * VCPUS * 1e6) / EVENTS_PER_SECOND)
 }
 
@@ -123,6 +131,7 @@ async function round(vms: number, seconds: number, mostOff: number): Promise<Rou
     all: cost((kind) => busy[kind]),
     more: cost((kind) => busy[kind] - idle[kind]),
     rate: busy.events,
+    wakeUps: busy.wakeUps / busy.events,
   }
 }
 
@@ -132,7 +141,7 @@ async function atTheRate(
   mostOff: number,
 ): Promise<{ busy: Load; periodUs: number }> {
   const seen: number[] = []
-  for (let periodUs = evenPeriod(vms); seen.length < ATTEMPTS; ) {
+  for (let periodUs = meanPeriod(vms); seen.length < ATTEMPTS; ) {
     const busy = await load(vms, seconds, periodUs, true)
     if (busy.events === 0) throw new Error('Expected events but received none')
     const share = busy.events / EVENTS_PER_SECOND
@@ -149,21 +158,16 @@ async function atTheRate(
 
 /** Lets so many VMs run for a time, each vCPU at that pace, and says what it took; where `fails` is true, with events. */
 async function load(vms: number, seconds: number, periodUs: number, fails: boolean): Promise<Load> {
-  const threads = vms * VCPUS
-  // The first half second is for the threads to be there.
-  const events = Math.ceil(((seconds + 0.5) * 1e6) / periodUs) + 1
   const touch: SimulatedStep = fails
     ? { step: 'sea', esr: 0x9200_0010n, far: PAGE, gpa: PAGE }
     : { step: 'set-register', name: 'x0', value: 0n }
-  const once: SimulatedStep[] = [{ step: 'run', us: periodUs }, touch]
-  const steps = Array<SimulatedStep[]>(events).fill(once).flat()
   let told = 0
   const machines: Vm[] = []
   for (let index = 0; index < vms; index += 1) {
-    // Spread over the period.
     const script = Array.from({ length: VCPUS }, (_, vcpu): SimulatedStep[] => {
-      const us = Math.max(1, Math.round((periodUs * (index * VCPUS + vcpu)) / threads))
-      return [{ step: 'run', us }, ...steps, { step: 'spin' }]
+      // The first half second is for the threads to be there.
+      const waits = randomWaits(periodUs, (seconds + 0.5) * 1e6, index * VCPUS + vcpu + 1)
+      return [...waits.flatMap((us): SimulatedStep[] => [{ step: 'run', us }, touch]), { step: 'spin' }]
     })
     const vm = await Vm.create({
       memory: 2 ** 21,
@@ -180,21 +184,41 @@ async function load(vms: number, seconds: number, periodUs: number, fails: boole
   await Promise.all(machines.map((vm) => vm.start()))
   await new Promise((resolve) => setTimeout(resolve, 250))
   globalThis.gc?.()
-  const before = { told, script: scriptTime(), usage: process.cpuUsage() }
+  const before = { told, script: scriptTime(), usage: process.cpuUsage(), wakeUps: scriptWakeUps() }
   await new Promise((resolve) => setTimeout(resolve, seconds * 1000))
   const { user, system } = process.cpuUsage(before.usage)
   const count = told - before.told
   const taken = scriptTime() - before.script
+  const wakeUps = scriptWakeUps() - before.wakeUps
   await Promise.all(machines.map((vm) => vm.close()))
   const perSecond = (value: number) => value / seconds
   return {
     script: perSecond(taken),
     process: perSecond((user + system) * 1000),
     events: perSecond(count),
+    wakeUps: perSecond(wakeUps),
   }
+}
+
+/** Exponentially distributed waits of that mean, in whole microseconds, that last so long together; the same for the same seed. */
+function randomWaits(meanUs: number, togetherUs: number, seed: number): number[] {
+  const waits: number[] = []
+  let state = Math.imul(seed, 0x9e37_79b1)
+  for (let sum = 0; sum < togetherUs; ) {
+    state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0
+    const us = Math.max(1, Math.round(-meanUs * Math.log((state + 0.5) / 2 ** 32)))
+    waits.push(us)
+    sum += us
+  }
+  return waits
 }
 
 /** How long the JavaScript thread ran on a processor, in nanoseconds. */
 function scriptTime(): number {
   return Number(readFileSync(`/proc/self/task/${process.pid}/schedstat`, 'utf8').split(' ')[0])
+}
+
+function scriptWakeUps(): number {
+  const status = readFileSync(`/proc/self/task/${process.pid}/status`, 'utf8')
+  return Number(/^voluntary_ctxt_switches:\s*(\d+)$/m.exec(status)?.[1])
 }
