@@ -5,6 +5,8 @@ import { median, quantile, scaled } from './numbers.ts'
 
 /** Both sides take turns, so that what the machine does otherwise meets both. */
 const ROUNDS = 16
+/** Rounds before those that count. */
+const WARM_UP = 6
 const QUESTIONS = 400
 /** Between two questions of a vCPU: enough for everything that follows an answer to be over. */
 const PAUSE_US = 1000
@@ -38,8 +40,8 @@ where all processors are busy it keeps the one that JavaScript needs, and the mi
     const questions = scaled(QUESTIONS, scale, 20)
     const bare: number[][] = []
     const decided: number[][] = []
-    // Two for nothing: the code is compiled, the threads' memory is there.
-    for (let round = -2; round < scaled(ROUNDS, scale); round += 1) {
+    // Some for nothing: a function that is called a thousand times is compiled anew until then.
+    for (let round = -scaled(WARM_UP, scale); round < scaled(ROUNDS, scale); round += 1) {
       const echoes = await runEcho(echo, { threads: 1, rounds: questions, pauseNs: PAUSE_US * 1000 })
       const waits = await ask(questions)
       if (round < 0) continue

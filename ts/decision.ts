@@ -46,63 +46,39 @@ export const MAX_ISS = 2 ** 25 - 1
 export function toNativeDecisions(decisions: unknown): NativeDecision[] {
   if (decisions === undefined) return []
   if (!types.isMap(decisions)) throw invalidOption('a Map', 'decisions', decisions)
-  return [...decisions].map(([failure, decision]: [unknown, unknown]) =>
-    toNativeDecision(
-      checkInteger(failure, 1, 2 ** 32 - 1, 'the keys of decisions'),
-      decision,
-      `decisions.get(${String(failure)})`,
-    ),
-  )
+  return [...decisions].map(([failure, decision]: [unknown, unknown]) => ({
+    failure: checkInteger(failure, 1, 2 ** 32 - 1, 'the keys of decisions'),
+    decision: toNumber(decision, `decisions.get(${String(failure)})`),
+  }))
 }
 
+/** What each action may have beside its name, and its number; `crates/napi/src/decision.rs` has the same numbers. */
 const ACTIONS = {
-  inject: ['abort'],
-  'inject-serror': ['iss'],
-  defer: [],
-  pause: [],
-  stop: [],
-  resume: [],
+  inject: { number: 0, names: ['action', 'abort'] },
+  'inject-serror': { number: 1, names: ['action', 'iss'] },
+  pause: { number: 2, names: ['action'] },
+  stop: { number: 3, names: ['action'] },
+  defer: { number: 4, names: ['action'] },
+  resume: { number: 5, names: ['action'] },
 } as const
 const ACTION_NAMES = Object.keys(ACTIONS) as (keyof typeof ACTIONS)[]
+const MANY_ACTIONS = 8
+const KINDS = ['auto', 'data', 'instruction'] as const
 
-/** Checks a decision about one failure. */
-export function toNativeDecision(failure: number, value: unknown, what: string): NativeDecision {
+/** Checks a decision about one failure. One number is all that crosses: the action's, and 8 times what it needs. */
+function toNumber(value: unknown, what: string): number {
   if (typeof value !== 'object' || value === null) throw invalidOption('an object', what, value)
   const action = checkOneOf('action' in value ? value.action : undefined, ACTION_NAMES, `${what}.action`)
-  const decision = checkRecord(value, ['action', ...ACTIONS[action]], what)
-  switch (action) {
-    case 'inject': {
-      const abort = checkOneOf(decision['abort'] ?? 'auto', ['auto', 'data', 'instruction'], `${what}.abort`)
-      return { action, failure, abort: abort === 'auto' ? null : abort }
-    }
-    case 'inject-serror': {
-      const { iss } = decision
-      return { action, failure, iss: iss === undefined ? null : checkInteger(iss, 0, MAX_ISS, `${what}.iss`) }
-    }
-    case 'defer':
-    case 'pause':
-    case 'stop':
-    case 'resume':
-      return { action, failure }
-  }
+  const { number, names } = ACTIONS[action]
+  const { abort, iss } = checkRecord(value, names, what)
+  if (abort !== undefined)
+    return number + MANY_ACTIONS * KINDS.indexOf(checkOneOf(abort, KINDS, `${what}.abort`))
+  if (iss !== undefined) return number + MANY_ACTIONS * (checkInteger(iss, 0, MAX_ISS, `${what}.iss`) + 1)
+  return number
 }
 
 /** What `decide` has decided, or why it has not, is handed in here. */
 export type Responds = Pick<NativeVm, 'respond' | 'respondFailure'>
-
-/** The numbers of the actions; `crates/napi/src/decision.rs` has the same. */
-const NUMBERS = { inject: 0, 'inject-serror': 1, pause: 2, stop: 3, defer: 4, resume: 5 } as const
-const KINDS = { data: 1, instruction: 2 } as const
-const MANY_ACTIONS = 8
-
-function toNumber(decision: NativeDecision): number {
-  const number = NUMBERS[decision.action]
-  if (decision.action === 'inject')
-    return number + MANY_ACTIONS * (decision.abort === null ? 0 : KINDS[decision.abort])
-  if (decision.action === 'inject-serror')
-    return number + MANY_ACTIONS * (decision.iss === null ? 0 : decision.iss + 1)
-  return number
-}
 
 /**
  * Asks `decide`. Returns its decision as the addon takes it; {@link NO_ANSWER} where it has none, of which the addon was told; or
@@ -137,7 +113,7 @@ async function respondLater(native: Responds, failure: number, promise: unknown)
 
 function check(native: Responds, failure: number, returned: unknown): number {
   try {
-    return toNumber(toNativeDecision(failure, returned, `the decision about failure ${failure}`))
+    return toNumber(returned, `the decision about failure ${failure}`)
   } catch (error) {
     native.respondFailure(failure, 'invalid', words(error))
     return NO_ANSWER

@@ -67,10 +67,11 @@ export type NativeStep =
   | { step: 'refuse-register'; name: string; errno: number }
 
 /** A decision about a failure that waits, by the number of its event. */
-export type NativeDecision =
-  | { action: 'inject'; failure: number; abort: 'data' | 'instruction' | null }
-  | { action: 'inject-serror'; failure: number; iss: number | null }
-  | { action: 'pause' | 'stop' | 'defer' | 'resume'; failure: number }
+export interface NativeDecision {
+  failure: number
+  /** As `ts/decision.ts` makes it. */
+  decision: number
+}
 
 /** An abort asked for by hand; what is `null` is taken from the vCPU's last access. */
 export interface NativeAbortRequest {

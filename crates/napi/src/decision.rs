@@ -1,5 +1,6 @@
 //! What JavaScript decides and asks for, to Rust.
 
+use napi::Status;
 use napi::bindgen_prelude::BigInt;
 use napi_derive::napi;
 use seawall_arm64::{AbortKind, FaultStatusCode, Gva, SynchronousErrorType};
@@ -9,33 +10,11 @@ use seawall_vmm::sea::{AbortRequest, Decision, Fidelity};
 use crate::esr::word;
 
 /// A decision about a failure that waits, by the number of its event.
-#[napi(
-    discriminant = "action",
-    discriminant_case = "kebab-case",
-    object_to_js = false,
-    use_nullable = true
-)]
-pub enum NativeDecision {
-    Inject {
-        failure: u32,
-        abort: Option<NativeAbortKind>,
-    },
-    InjectSerror {
-        failure: u32,
-        iss: Option<u32>,
-    },
-    Pause {
-        failure: u32,
-    },
-    Stop {
-        failure: u32,
-    },
-    Defer {
-        failure: u32,
-    },
-    Resume {
-        failure: u32,
-    },
+#[napi(object, object_to_js = false)]
+pub struct NativeDecision {
+    pub failure: u32,
+    /// As [`from_number`] reads it.
+    pub decision: f64,
 }
 
 /// Why there is no decision.
@@ -117,16 +96,15 @@ impl From<NativeAbortRequest> for AbortRequest {
     }
 }
 
-impl NativeDecision {
-    pub(crate) fn into_entry(self) -> (u64, Decision) {
-        match self {
-            Self::Inject { failure, abort } => (failure.into(), Decision::Inject(abort.map(AbortKind::from))),
-            Self::InjectSerror { failure, iss } => (failure.into(), Decision::InjectSError(iss)),
-            Self::Pause { failure } => (failure.into(), Decision::Pause),
-            Self::Stop { failure } => (failure.into(), Decision::Stop),
-            Self::Defer { failure } => (failure.into(), Decision::Defer),
-            Self::Resume { failure } => (failure.into(), Decision::Resume),
-        }
+impl TryFrom<NativeDecision> for (u64, Decision) {
+    type Error = napi::Error;
+
+    fn try_from(NativeDecision { failure, decision }: NativeDecision) -> napi::Result<Self> {
+        let wrong = || {
+            let reason = format!("Expected the number of a decision but received {decision}");
+            napi::Error::new(Status::InvalidArg, reason)
+        };
+        Ok((failure.into(), from_number(decision).ok_or_else(wrong)?))
     }
 }
 
@@ -135,7 +113,7 @@ const ACTIONS: u64 = 8;
 
 /// A decision in one number: that of its action, and 8 times what it needs, which is 0 where it needs nothing, and one more than
 /// an ISS otherwise. Less than 0: there is none.
-pub(crate) fn returned(number: f64) -> Option<Decision> {
+pub(crate) fn from_number(number: f64) -> Option<Decision> {
     if !(0.0..=MOST).contains(&number) {
         return None;
     }

@@ -10,7 +10,7 @@ use napi::{Result, Status};
 use napi_derive::napi;
 use seawall_vmm::{Answer, MemoryFailure, Vm};
 
-use crate::decision::returned;
+use crate::decision::from_number;
 use crate::failure::failure_record;
 use crate::record::Record;
 
@@ -82,7 +82,7 @@ impl Machine {
         let machine = Arc::clone(self);
         let answer = move |number: Result<f64>, _| {
             let vm = machine.vm.get().and_then(Weak::upgrade);
-            if let (Some(vm), Some(decision)) = (vm, number.ok().and_then(returned)) {
+            if let (Some(vm), Some(decision)) = (vm, number.ok().and_then(from_number)) {
                 vm.answer(seq, Answer::Decision(decision));
             }
             Ok(())
@@ -97,7 +97,7 @@ impl Machine {
 #[napi]
 impl NativeListener {
     /// `wake` is called with the number of a machine that asks, whose failure is in `record` then: it returns the decision as
-    /// [`returned`] reads it. With -1 it is called once until [`Self::take_ready`], when machines have something to drain.
+    /// [`from_number`] reads it. With -1 it is called once until [`Self::take_ready`], when machines have something to drain.
     #[napi(constructor, catch_unwind)]
     pub fn new(mut record: Buffer, wake: Function<'_, FnArgs<(f64,)>, f64>) -> Result<Self> {
         let wake = wake

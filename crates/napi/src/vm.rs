@@ -7,7 +7,7 @@ use napi::{Env, Result};
 use napi_derive::napi;
 use seawall_vmm::{Answer, AnswerOutcome, Reply, Vm, VmError, VmStats};
 
-use crate::decision::{NativeAbortRequest, NativeDecision, NativeFallbackReason, returned};
+use crate::decision::{NativeAbortRequest, NativeDecision, NativeFallbackReason, from_number};
 use crate::error::NativeError;
 use crate::esr::word;
 use crate::event::{NativeBatch, NativeExit, batch};
@@ -179,8 +179,11 @@ impl NativeVm {
 
     #[napi(catch_unwind, ts_return_type = "Promise<null | NativeError>")]
     pub fn resume<'env>(&self, env: &'env Env, decisions: Vec<NativeDecision>) -> Result<Object<'env>> {
+        let decisions = decisions
+            .into_iter()
+            .map(TryInto::try_into)
+            .collect::<Result<_>>()?;
         let (settle, promise) = promise(env, |()| napi::bindgen_prelude::Null)?;
-        let decisions = decisions.into_iter().map(NativeDecision::into_entry).collect();
         self.vm.resume(decisions, settle);
         Ok(promise)
     }
@@ -282,7 +285,7 @@ impl NativeVm {
     #[must_use]
     pub fn respond(&self, failure: u32, decision: f64) -> &'static str {
         // A number that is no decision answers nothing.
-        returned(decision).map_or("unknown", |decision| {
+        from_number(decision).map_or("unknown", |decision| {
             outcome(self.vm.answer(failure.into(), Answer::Decision(decision)))
         })
     }
