@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { buildAddon } from '../scripts/addon.ts'
 import { projectRoot } from '../scripts/step.ts'
+import { chooseParts, OPTIONS, readScale } from './command-line.ts'
 import { renderDocument } from './document.ts'
 import type { Measurement } from './measurement.ts'
 import { renderMeasurements } from './page.ts'
@@ -63,26 +64,21 @@ async function main(): Promise<number> {
   const { values, positionals } = parseArgs({
     allowPositionals: true,
     options: {
-      help: { type: 'boolean', default: false },
+      ...OPTIONS,
       'no-build': { type: 'boolean', default: false },
-      json: { type: 'boolean', default: false },
       record: { type: 'boolean', default: false },
-      scale: { type: 'string', default: '1' },
     },
   })
   if (values.help) {
     process.stdout.write(HELP)
     return 0
   }
-  const scale = Number(values.scale)
-  if (!(scale > 0)) throw new Error(`Expected a positive number for --scale but received ${values.scale}`)
-  const names = parts.map(({ name }) => name)
-  const unknown = positionals.find((name) => !names.includes(name))
-  if (unknown !== undefined)
-    throw new Error(`Expected ${names.join(', ')} for a part but received ${unknown}`)
+  const scale = readScale(values.scale)
+  const known = parts.map(({ name }) => name)
+  const names = chooseParts(positionals, known, known)
   if (!values['no-build']) await buildAddon('release')
   const results: PartResult[] = []
-  for (const name of positionals.length > 0 ? positionals : names) {
+  for (const name of names) {
     process.stderr.write(`\n${name}\n`)
     const result = await runPart(name, scale)
     results.push(result)

@@ -1,6 +1,7 @@
 import { parseArgs } from 'node:util'
 import { findNode, NODE_LINES } from '../../lab/node-versions.ts'
 import { buildAddon } from '../../scripts/addon.ts'
+import { chooseParts, OPTIONS, readScale } from '../command-line.ts'
 import { runEnds } from './ends.ts'
 import { renderRows } from './page.ts'
 import { runStormsInLab } from './storm-in-lab.ts'
@@ -68,22 +69,19 @@ async function workersOn(line: number, scale: number, onRow: (row: Row) => void)
 async function main(): Promise<number> {
   const { values, positionals } = parseArgs({
     allowPositionals: true,
-    options: {
-      help: { type: 'boolean', default: false },
-      json: { type: 'boolean', default: false },
-      scale: { type: 'string', default: '1' },
-    },
+    options: OPTIONS,
   })
   if (values.help) {
     process.stdout.write(HELP)
     return 0
   }
-  const scale = Number(values.scale)
-  if (!(scale > 0)) throw new Error(`Expected a positive number for --scale but received ${values.scale}`)
-  const chosen = positionals.length > 0 ? positionals : Object.keys(PARTS).filter((name) => name !== 'kvm')
-  const unknown = chosen.find((name) => !(name in PARTS))
-  if (unknown !== undefined)
-    throw new Error(`Expected ${Object.keys(PARTS).join(', ')} for a part but received ${unknown}`)
+  const scale = readScale(values.scale)
+  const known = Object.keys(PARTS)
+  const chosen = chooseParts(
+    positionals,
+    known,
+    known.filter((name) => name !== 'kvm'),
+  )
   await buildAddon('release')
   const rows: Row[] = []
   for (const name of chosen) {
