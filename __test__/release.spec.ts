@@ -1,11 +1,14 @@
 import { execFile } from 'node:child_process'
+import { once } from 'node:events'
 import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import test from 'ava'
-import { distTag } from '../scripts/package/publish.ts'
+import { distTag, isPublished } from '../scripts/package/publish.ts'
 import { dated, notesOf } from '../scripts/release/changelog.ts'
 import { complaints, type ReleaseFiles } from '../scripts/release/check.ts'
 
@@ -89,4 +92,40 @@ test('changesets make the next version, and a section of the changelog above the
 test('a version before a release is not what is installed by default', (t) => {
   t.is(distTag('1.0.0-rc.1'), 'next')
   t.is(distTag('1.0.0'), 'latest')
+})
+
+/** What npm needs to ask one registry, once, with nothing of this machine's. */
+function asking(registry: string): NodeJS.ProcessEnv {
+  const own = Object.entries(process.env).filter(([name]) => !/^npm_/i.test(name))
+  return { ...Object.fromEntries(own), npm_config_registry: registry, npm_config_fetch_retries: '0' }
+}
+
+test('only a registry that does not have a version is taken for one that has not; any other answer is an error', async (t) => {
+  const versions = { '1.0.0': { name: 'x', version: '1.0.0', dist: { tarball: 'http://127.0.0.1/x.tgz' } } }
+  const server = createServer(({ url = '' }, response) => {
+    const status = Number(/^\/(\d+)\//.exec(url)?.[1])
+    const has = { name: 'x', 'dist-tags': { latest: '1.0.0' }, versions }
+    response.writeHead(status, { 'content-type': 'application/json' })
+    response.end(JSON.stringify(status === 200 ? has : { error: 'the reason' }))
+  })
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.teardown(() => server.close())
+  const { port } = server.address() as AddressInfo
+  const at = (status: number) => asking(`http://127.0.0.1:${port}/${status}/`)
+
+  t.true(await isPublished('x@1.0.0', at(200)))
+  t.false(await isPublished('x@1.0.1', at(200)))
+  t.false(await isPublished('x@1.0.0', at(404)))
+  for (const status of [401, 403, 503])
+    await t.throwsAsync(isPublished('x@1.0.0', at(status)), {
+      message: new RegExp(
+        `^Expected the registry to say whether it has x@1\\.0\\.0 .* E${status}: .*the reason`,
+      ),
+    })
+  await t.throwsAsync(isPublished('x@1.0.0', asking('http://127.0.0.1:1/')), { message: /ECONNREFUSED/ })
+})
+
+test('a registry of which npm says nothing that one can read is an error too', async (t) => {
+  await t.throwsAsync(isPublished('x@1.0.0', { PATH: '/nowhere' }), { message: /ENOENT/ })
 })

@@ -39,11 +39,28 @@ export function distTag(version: string): string {
   return version.includes('-') ? 'next' : 'latest'
 }
 
-/** Whether a registry has this version. One that does not answer refuses the package as well, and says why. */
-async function isPublished(wanted: string): Promise<boolean> {
-  const view = promisify(execFile)('npm', ['view', wanted, 'version'])
+/**
+ * Whether a registry has this version of a package, such as `seawall@0.2.0`. Throws where the registry does not say, because
+ * a release that goes on without knowing would publish some of its packages and not others.
+ */
+export async function isPublished(wanted: string, env = process.env): Promise<boolean> {
+  const view = promisify(execFile)('npm', ['view', wanted, 'version', '--json'], { env })
   return await view.then(
     ({ stdout }) => stdout.trim() !== '',
-    () => false,
+    ({ stdout, message }: { stdout: string; message: string }) => {
+      const error = npmError(stdout)
+      if (error?.code === 'E404') return false
+      const said = error === null ? message : `${error.code}: ${error.summary}`
+      throw new StepError(`Expected the registry to say whether it has ${wanted} but npm received ${said}`)
+    },
   )
+}
+
+/** What npm says of its failure; `null` where it says nothing that one can read. */
+function npmError(stdout: string): { code: string; summary: string } | null {
+  try {
+    return (JSON.parse(stdout) as { error?: { code: string; summary: string } }).error ?? null
+  } catch {
+    return null
+  }
 }
