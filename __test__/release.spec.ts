@@ -1,6 +1,6 @@
 import { execFile } from 'node:child_process'
 import { once } from 'node:events'
-import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -8,28 +8,36 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import test from 'ava'
+import { npmFaults } from '../scripts/lock-files.ts'
 import { distTag, isPublished } from '../scripts/package/publish.ts'
-import { dated, notesOf } from '../scripts/release/changelog.ts'
+import { notesOf } from '../scripts/release/changelog.ts'
 import { complaints, type ReleaseFiles } from '../scripts/release/check.ts'
 
 const path = (name: string) => fileURLToPath(new URL(`../../${name}`, import.meta.url))
 const read = (name: string) => readFileSync(path(name), 'utf8')
 const { version } = JSON.parse(read('package.json')) as { version: string }
 
-/** The tree as it is, but for a repository, and without changesets. */
+const documents = readdirSync(path('docs')).filter((name) => name.endsWith('.md'))
+const pages = ['README.md', ...documents.map((name) => `docs/${name}`)]
+
+/** The tree as it is, but with a repository, without changesets, and said to be published. */
 const released: ReleaseFiles = {
   manifest: JSON.stringify({ ...JSON.parse(read('package.json')), repository: 'github:a/b' }),
   lock: read('package-lock.json'),
   cargo: read('Cargo.toml'),
-  changelog: read('CHANGELOG.md'),
+  cargoLock: read('Cargo.lock'),
+  changelog: read('CHANGELOG.md').replace('Not released yet.\n', ''),
   changesets: [],
+  pages: Object.fromEntries(
+    pages.map((name) => [name, read(name).replace(/\bis not published\b/, 'is published')]),
+  ),
 }
 
 test('this tree could be released under its version', (t) => {
   t.deepEqual(complaints(released, `v${version}`), [])
 })
 
-test('a tag, a lock, crates and a changelog of another version are refused, each by its name', (t) => {
+test('a tag, a lock, crates, a changelog and a page of another version are refused, each by its name', (t) => {
   t.deepEqual(complaints(released, 'v9.9.9'), [`Expected the tag v${version} but received v9.9.9`])
   const refused = (files: Partial<ReleaseFiles>, words: RegExp) => {
     const found = complaints({ ...released, ...files }, `v${version}`)
@@ -40,7 +48,24 @@ test('a tag, a lock, crates and a changelog of another version are refused, each
   refused({ lock }, /package-lock\.json but received 9\.9\.9/)
   const cargo = released.cargo.replace(`version = "${version}"`, 'version = "9.9.9"')
   refused({ cargo }, /Cargo\.toml but received 9\.9\.9/)
+  const cargoLock = released.cargoLock.replace(
+    `name = "seawall-kvm"\nversion = "${version}"`,
+    'name = "seawall-kvm"\nversion = "9.9.9"',
+  )
+  refused({ cargoLock }, /Cargo\.lock but received 9\.9\.9/)
   refused({ changelog: '# Changelog\n' }, /CHANGELOG\.md/)
+  refused({ changelog: `# C\n\n## ${version}\n\nNot released yet.\n\n- New.\n` }, /"Not released yet\."/)
+  for (const named of [
+    'seawall-9.9.9.tgz',
+    'seawall-linux-arm64-gnu-9.9.9.tgz',
+    'seawall@9.9.9',
+    'Seawall 9.9.9',
+  ])
+    refused(
+      { pages: { 'docs/x.md': `With ${named}` } },
+      /^Expected \S+ in docs\/x\.md but received .*9\.9\.9$/,
+    )
+  refused({ pages: { 'README.md': 'It is not\npublished yet.' } }, /README\.md .* not published$/)
   refused({ manifest: `{ "version": "${version}" }` }, /repository/)
   refused({ changesets: ['brave-dogs.md'] }, /no changeset .* brave-dogs\.md/)
 })
@@ -53,25 +78,56 @@ test('a version has its own section of the changelog, and an empty one is none',
   t.is(notesOf(changelog, '0.9'), null)
 })
 
-test('changesets make the next version, and a section of the changelog above the others', async (t) => {
+test('changesets make the next version wherever one stands, and a section of the changelog above the others', async (t) => {
   const folder = mkdtempSync(join(tmpdir(), 'seawall-release-'))
   t.teardown(() => rmSync(folder, { recursive: true }))
-  const changesets = join(folder, '.changeset')
-  cpSync(path('.changeset'), changesets, { recursive: true, filter: (name) => !name.endsWith('.md') })
-  writeFileSync(join(folder, 'package.json'), '{ "name": "seawall", "version": "0.1.0" }\n')
-  writeFileSync(join(folder, 'CHANGELOG.md'), '# Changelog\n\n## 0.1.0\n\n- Old.\n')
-  writeFileSync(join(changesets, 'brave-dogs.md'), '---\n"seawall": minor\n---\n\nNew,\nand of two lines.\n')
-  writeFileSync(join(changesets, 'small-cats.md'), '---\n"seawall": patch\n---\n\nMended.\n')
-  await promisify(execFile)(process.execPath, [path('node_modules/@changesets/cli/bin.js'), 'version'], {
-    cwd: folder,
-  })
-  t.is(JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8')).version, '0.2.0')
-  t.deepEqual(readdirSync(changesets).sort(), ['changelog.cjs', 'config.json'])
+  const files = [
+    'Cargo.lock',
+    'Cargo.toml',
+    'README.md',
+    'crates',
+    'docs',
+    'package-lock.json',
+    'package.json',
+  ]
+  const copy = (name: string) => cpSync(path(name), join(folder, name), { recursive: true })
+  for (const name of [...files, 'build/scripts', '.changeset/changelog.cjs', '.changeset/config.json'])
+    copy(name)
+  symlinkSync(path('node_modules'), join(folder, 'node_modules'))
+  const write = (name: string, text: string) => writeFileSync(join(folder, name), text)
+  const written = (name: string) => readFileSync(join(folder, name), 'utf8')
+  write('CHANGELOG.md', `# Changelog\n\n## ${version}\n\n- Old.\n`)
+  write('.changeset/brave-dogs.md', '---\n"seawall": minor\n---\n\nNew,\nand of two lines.\n')
+  write('.changeset/small-cats.md', '---\n"seawall": patch\n---\n\nMended.\n')
+  await promisify(execFile)(process.execPath, [join(folder, 'build/scripts/release/main.js'), 'set'])
+
+  const [, minor = ''] = version.split('.')
+  const next = version.replace(/\.\d+\..*/, `.${Number(minor) + 1}.0`)
+  const manifest = JSON.parse(written('package.json'))
+  t.is(manifest.version, next)
+  const found = complaints(
+    {
+      manifest: JSON.stringify({ ...manifest, repository: 'github:a/b' }),
+      lock: written('package-lock.json'),
+      cargo: written('Cargo.toml'),
+      cargoLock: written('Cargo.lock'),
+      changelog: written('CHANGELOG.md'),
+      changesets: readdirSync(join(folder, '.changeset')).filter((name) => name.endsWith('.md')),
+      pages: Object.fromEntries(pages.map((name) => [name, written(name)])),
+    },
+    `v${next}`,
+  )
+  t.deepEqual(
+    found.filter((line) => !/is not published$/.test(line)),
+    [],
+  )
+  t.deepEqual(npmFaults(written('package-lock.json')), [])
+  t.true(written('README.md').includes(`seawall-${next}.tgz`))
   t.is(
-    dated(readFileSync(join(folder, 'CHANGELOG.md'), 'utf8'), '0.2.0', '2027-01-02'),
+    written('CHANGELOG.md').replace(/ - \d{4}-\d{2}-\d{2}$/m, ' - 2027-01-02'),
     `# Changelog
 
-## 0.2.0 - 2027-01-02
+## ${next} - 2027-01-02
 
 ### Minor Changes
 
@@ -82,7 +138,7 @@ test('changesets make the next version, and a section of the changelog above the
 
 - Mended.
 
-## 0.1.0
+## ${version}
 
 - Old.
 `,

@@ -5,10 +5,17 @@ import { join } from 'node:path'
 import { main, packageStep, projectRoot, projectVersion, StepError, step } from '../step.ts'
 import { dated } from './changelog.ts'
 import { complaints } from './check.ts'
+import { withVersion } from './pages.ts'
 
 const read = (name: string) => readFileSync(join(projectRoot, name), 'utf8')
 const write = (name: string, text: string) => writeFileSync(join(projectRoot, name), text)
 const changesets = () => readdirSync(join(projectRoot, '.changeset')).filter((name) => name.endsWith('.md'))
+const pages = () => [
+  'README.md',
+  ...readdirSync(join(projectRoot, 'docs'))
+    .filter((name) => name.endsWith('.md'))
+    .map((name) => `docs/${name}`),
+]
 
 function check(tag: string): void {
   const found = complaints(
@@ -16,8 +23,10 @@ function check(tag: string): void {
       manifest: read('package.json'),
       lock: read('package-lock.json'),
       cargo: read('Cargo.toml'),
+      cargoLock: read('Cargo.lock'),
       changelog: read('CHANGELOG.md'),
       changesets: changesets(),
+      pages: Object.fromEntries(pages().map((name) => [name, read(name)])),
     },
     tag,
   )
@@ -30,7 +39,7 @@ async function version(): Promise<void> {
     throw new StepError('Expected a changeset in .changeset but found none: `npx changeset` writes one')
   await packageStep('@changesets/cli/bin.js', ['version'])
   const next = projectVersion()
-  // It does not know package-lock.json, nor the crates.
+  // It does not know package-lock.json, nor the crates, nor what the pages say.
   await step('npm', ['version', next, '--allow-same-version', '--no-git-tag-version', '--ignore-scripts'])
   const cargo = read('Cargo.toml').replace(
     /^(\[workspace\.package\][^[]*?^version = )"[^"]+"/ms,
@@ -38,6 +47,7 @@ async function version(): Promise<void> {
   )
   write('Cargo.toml', cargo)
   write('CHANGELOG.md', dated(read('CHANGELOG.md'), next, new Date().toISOString().slice(0, 10)))
+  for (const name of pages()) write(name, withVersion(read(name), next))
   // Cargo.lock names the crates of the workspace too.
   await step('cargo', ['update', '--workspace', '--offline'])
   process.stdout.write(`Look at git diff, then commit it and tag it v${next}\n`)
