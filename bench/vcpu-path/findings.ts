@@ -20,9 +20,9 @@ a vector may lie (a multiple of 128), because there PC may stay where it is.
 The first error of a page takes seven more, all of them for the quarantine: mmap, madvise twice and mlock hold the page;
 UFFDIO_REGISTER, madvise and UFFDIO_POISON take it out of everybody’s reach.
 
-To tell the guest as well, by a record of ACPI with the abort of its application, takes five more: rt_sigaction each time. The
-record is handed over in five copies, and before each one Seawall asks whether the handler of SIGBUS is still its own: without
-it a memory error in the region of the records would be the end of the process. Of 200 records 35 took a futex as well, which
+To tell the guest as well, by a record of ACPI with the abort of its application, takes one more: rt_sigaction. The record is
+handed over in five copies, and before the first of them Seawall asks whether the handler of SIGBUS is still its own: without it
+a memory error in the region of the records would be the end of the process. Of 200 records 35 took a futex as well, which
 wakes the control thread: it looks whether the guest has read.
 
 The loop in C takes none for that: it writes where its own mapping is, protected from nothing, and looks at the next error
@@ -50,8 +50,8 @@ a byte, where a page was not told with its abort, or where the guest has not rea
   error in all, and that of after them 65,936; the run of this table took more.
 - **First memory error of a page**: it is not the same in every run either: 60,704 and 60,576 in those two.
 - **First memory error of a page, with everything on**: in C the record costs next to nothing, because the guest’s own
-  reading of it is in both times. Seawall takes the five calls, the locks of the sources, its notes of what the guest was told
-  and has read, and the record’s making. It takes the same for the first hundred pages and for the fifth.
+  reading of it is in both times. Seawall takes the call, the locks of the sources, its notes of what the guest was told and has
+  read, and the record’s making. It takes the same for the first hundred pages and for the fifth.
 
 ### What made it faster
 

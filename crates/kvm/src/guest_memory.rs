@@ -164,16 +164,22 @@ impl GuestMemory {
         self.backing.offline_held(is_over)
     }
 
+    /// Looks whether the process's handler of `SIGBUS` is still ours, once for the few copies that follow at once: that is a
+    /// system call. To be held for those alone. Somebody may replace the handler at any later time.
+    ///
+    /// # Errors
+    /// [`GuestMemoryError::SignalHandler`].
+    pub fn checked(&self) -> Result<CheckedMemory<'_>, GuestMemoryError> {
+        sigbus::check().map_err(|_| GuestMemoryError::SignalHandler)?;
+        Ok(CheckedMemory { memory: self })
+    }
+
     /// Copies guest RAM at `offset` into `buffer`.
     ///
     /// # Errors
     /// [`GuestMemoryError`]; `buffer` then holds the bytes before the page that could not be read.
     pub fn read(&self, offset: u64, buffer: &mut [u8]) -> Result<(), GuestMemoryError> {
-        let source = self.place(offset, buffer.len())?;
-        sigbus::check().map_err(|_| GuestMemoryError::SignalHandler)?;
-        // SAFETY: `place` checked that the range lies inside the mapping; the destination is a Rust slice.
-        let copied = unsafe { guarded_copy(buffer.as_mut_ptr(), source, buffer.len()) };
-        self.copied(offset, buffer.len(), copied)
+        self.checked()?.read(offset, buffer)
     }
 
     /// Copies `data` into guest RAM at `offset`.
@@ -181,11 +187,7 @@ impl GuestMemory {
     /// # Errors
     /// [`GuestMemoryError`]; the bytes before the page that could not be written are then written.
     pub fn write(&self, offset: u64, data: &[u8]) -> Result<(), GuestMemoryError> {
-        let destination = self.place(offset, data.len())?;
-        sigbus::check().map_err(|_| GuestMemoryError::SignalHandler)?;
-        // SAFETY: `place` checked that the range lies inside the mapping; the source is a Rust slice.
-        let copied = unsafe { guarded_copy(destination, data.as_ptr(), data.len()) };
-        self.copied(offset, data.len(), copied)
+        self.checked()?.write(offset, data)
     }
 
     fn place(&self, offset: u64, len: usize) -> Result<*mut u8, GuestMemoryError> {
@@ -223,6 +225,42 @@ impl GuestMemory {
             lsb: 12,
         });
         GuestMemoryError::Inaccessible { offset, error }
+    }
+}
+
+/// Guest RAM at a moment at which a memory error in it would have ended a copy and not the process: [`GuestMemory::checked`].
+#[derive(Debug, Clone, Copy)]
+pub struct CheckedMemory<'a> {
+    memory: &'a GuestMemory,
+}
+
+impl CheckedMemory<'_> {
+    /// The memory itself.
+    #[must_use]
+    pub const fn memory(&self) -> &GuestMemory {
+        self.memory
+    }
+
+    /// Copies guest RAM at `offset` into `buffer`.
+    ///
+    /// # Errors
+    /// [`GuestMemoryError`]; `buffer` then holds the bytes before the page that could not be read.
+    pub fn read(&self, offset: u64, buffer: &mut [u8]) -> Result<(), GuestMemoryError> {
+        let source = self.memory.place(offset, buffer.len())?;
+        // SAFETY: `place` checked that the range lies inside the mapping; the destination is a Rust slice.
+        let copied = unsafe { guarded_copy(buffer.as_mut_ptr(), source, buffer.len()) };
+        self.memory.copied(offset, buffer.len(), copied)
+    }
+
+    /// Copies `data` into guest RAM at `offset`.
+    ///
+    /// # Errors
+    /// [`GuestMemoryError`]; the bytes before the page that could not be written are then written.
+    pub fn write(&self, offset: u64, data: &[u8]) -> Result<(), GuestMemoryError> {
+        let destination = self.memory.place(offset, data.len())?;
+        // SAFETY: `place` checked that the range lies inside the mapping; the source is a Rust slice.
+        let copied = unsafe { guarded_copy(destination, data.as_ptr(), data.len()) };
+        self.memory.copied(offset, data.len(), copied)
     }
 }
 

@@ -52,7 +52,7 @@ pub use clock::monotonic;
 pub use error::{Errno, KvmError};
 pub use events::{PendingEvents, VcpuEvents};
 pub use exit::{MemoryErrorSignal, SeaExit, SignalCode, SystemEventKind, VcpuEntry, VcpuExit};
-pub use guest_memory::{GuestMemory, GuestMemoryError, HugePage};
+pub use guest_memory::{CheckedMemory, GuestMemory, GuestMemoryError, HugePage};
 pub use host_facts::host_page_size;
 pub use kick::{Kick, KickTarget};
 pub use probe::{HostCapabilities, HostSupport, Obstacle, SupportStatus, probe_host};

@@ -69,22 +69,6 @@ pub(crate) fn ram_offset(memory: &GuestMemory, gpa: u64, len: usize) -> Result<u
     })
 }
 
-/// Copies `data` into guest RAM at `gpa`.
-pub(crate) fn write(memory: &GuestMemory, gpa: u64, data: &[u8]) -> Result<(), VmError> {
-    let offset = ram_offset(memory, gpa, data.len())?;
-    memory
-        .write(offset, data)
-        .map_err(|error| inaccessible(error, gpa))
-}
-
-/// Copies guest RAM at `gpa` into `buffer`.
-pub(crate) fn read(memory: &GuestMemory, gpa: u64, buffer: &mut [u8]) -> Result<(), VmError> {
-    let offset = ram_offset(memory, gpa, buffer.len())?;
-    memory
-        .read(offset, buffer)
-        .map_err(|error| inaccessible(error, gpa))
-}
-
 /// The error of a copy at `gpa`.
 pub(crate) fn inaccessible(error: GuestMemoryError, gpa: u64) -> VmError {
     match error {

@@ -106,7 +106,7 @@ impl GuestNotifier {
     /// Begins anew with a guest that boots.
     pub(crate) fn place(&self) {
         match &self.way {
-            Way::Ghes(sources) => sources.lock().place(&*self.memory),
+            Way::Ghes(sources) => sources.lock().place(&self.memory.checked()),
             Way::Agent(agent) => agent.place(),
         }
     }
@@ -122,7 +122,7 @@ impl GuestNotifier {
     /// Writes the error sources where memory is fresh.
     pub(crate) fn mend(&self, gpa: Gpa, len: u64) {
         if let Way::Ghes(sources) = &self.way {
-            sources.lock().mend(&*self.memory, gpa, len);
+            sources.lock().mend(&self.memory.checked(), gpa, len);
         }
         self.have_looked_after();
     }
@@ -155,12 +155,12 @@ impl GuestNotifier {
         let Way::Ghes(sources) = &self.way else {
             return false;
         };
-        let attempt = || match sources
-            .lock()
-            .tell_by_exception(&*self.memory, lost, needed, Instant::now())
-        {
-            Telling::Busy => None,
-            telling => Some(telling),
+        let attempt = || {
+            let mut ghes = sources.lock();
+            match ghes.tell_by_exception(&self.memory.checked(), lost, needed, Instant::now()) {
+                Telling::Busy => None,
+                telling => Some(telling),
+            }
         };
         let waited = ghes::wait(Instant::now() + ACK_LIMIT, Instant::now, attempt, pause);
         // Asked after the record was written: a look from here on finds it.
@@ -174,7 +174,8 @@ impl GuestNotifier {
     pub(crate) fn advance(&self) -> Option<Duration> {
         match &self.way {
             Way::Ghes(sources) => {
-                let Progress { raise, again } = sources.lock().advance(&*self.memory, Instant::now());
+                let memory = self.memory.checked();
+                let Progress { raise, again } = sources.lock().advance(&memory, Instant::now());
                 if let Some(interrupt) = sources.interrupt.as_ref().filter(|_| raise) {
                     interrupt.raise();
                 }
@@ -284,8 +285,8 @@ mod tests {
         let way = Way::Ghes(Box::new(ErrorSources::new(RAM_BASE, None)));
         let notifier = GuestNotifier::new(way, Arc::clone(&memory), control);
         let read = || {
-            memory_layout::write(&memory, RAM_BASE + 0x2000, &[0; 4]).expect("RAM");
-            memory_layout::write(&memory, RAM_BASE + 0x100, &1_u64.to_le_bytes()).expect("RAM");
+            memory.write(0x2000, &[0; 4]).expect("RAM");
+            memory.write(0x100, &1_u64.to_le_bytes()).expect("RAM");
         };
         let wakes = |page: u64| {
             let gpa = Gpa::from_bits(RAM_BASE + 0x8_0000 + page * PAGE_SIZE);

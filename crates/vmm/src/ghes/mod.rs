@@ -60,10 +60,10 @@ pub use wait::{ACK_LIMIT, ACK_PAUSE, Waited, wait};
 /// let memory = GuestMemory::create(1 << 20, None)?;
 /// let lost = Gpa::from_bits(RAM_BASE + 0x8_0000);
 /// let mut ghes = Ghes::new(RAM_BASE);
-/// ghes.place(&memory);
+/// ghes.place(&memory.checked());
 ///
 /// ghes.lose(lost, 4096);
-/// let progress = ghes.advance(&memory, Instant::now());
+/// let progress = ghes.advance(&memory.checked(), Instant::now());
 /// // Now the interrupt is raised, and looked again a moment later whether the guest has read the record.
 /// assert!(progress.raise && progress.again.is_some());
 /// let notification = ghes.notification(lost).expect("it was told");

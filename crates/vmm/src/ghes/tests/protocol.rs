@@ -369,10 +369,24 @@ fn guest_ram_is_reached_by_guest_physical_addresses() {
     let memory = seawall_kvm::GuestMemory::create(1 << 20, None).expect("memory");
     let region = RAM_BASE + 0x4_0000;
     let mut ghes = Ghes::new(region);
-    ghes.place(&memory);
+    ghes.place(&memory.checked());
     assert_eq!(ghes.take_failed(), None);
     let mut bytes = [0; 16];
     memory.read(0x4_0000, &mut bytes).expect("inside");
     let address = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("8 bytes"));
     assert_eq!((address(0), address(8)), (region + 0x2000, region + 0x1000));
+}
+
+#[test]
+fn where_the_handler_of_sigbus_is_somebody_elses_nobody_is_told_by_a_record() {
+    let memory = seawall_kvm::GuestMemory::create(1 << 20, None).expect("memory");
+    let (region, page) = (RAM_BASE + 0x4_0000, Gpa::from_bits(RAM_BASE));
+    let mut ghes = Ghes::new(region);
+    ghes.place(&memory.checked());
+    let replaced = Err(seawall_kvm::GuestMemoryError::SignalHandler);
+    let told = ghes.tell_by_exception(&replaced, (page, 4096), page, Instant::now());
+    assert_eq!(told, Telling::Refused);
+    let mut status = [0xff; 8];
+    memory.read(0x4_2000, &mut status).expect("inside");
+    assert_eq!(status, [0; 8], "nothing is written");
 }
