@@ -5,9 +5,16 @@ import { fingerprintFiles } from './fingerprint.ts'
 import { unpackPackages } from './packages.ts'
 import type { ToolRoot } from './tool-root.ts'
 
-const PACKAGES = ['busybox-static:arm64', 'libc6:arm64', 'libgcc-s1:arm64', 'libstdc++6:arm64']
+// Node 26 for arm64 needs libatomic.
+const PACKAGES = [
+  'busybox-static:arm64',
+  'libatomic1:arm64',
+  'libc6:arm64',
+  'libgcc-s1:arm64',
+  'libstdc++6:arm64',
+]
 const LIBRARIES =
-  /^(ld-linux-aarch64\.so\.1|lib(c|m|dl|pthread|rt)\.so\.\d+|libgcc_s\.so\.1|libstdc\+\+\.so\.6)$/
+  /^(ld-linux-aarch64\.so\.1|lib(c|m|dl|pthread|rt)\.so\.\d+|libatomic\.so\.1|libgcc_s\.so\.1|libstdc\+\+\.so\.6)$/
 
 /** Makes the part of the initramfs that no project and no kernel changes: busybox, Node, its libraries, init. */
 export async function makeBaseArchive(root: ToolRoot, node: string, initFolder: string): Promise<string> {
