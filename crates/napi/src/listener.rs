@@ -1,14 +1,13 @@
 //! The way from virtual machines to JavaScript: one for all of an environment, so that many that have something to tell wake
 //! it once, and a question takes its answer back.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 
 use napi::bindgen_prelude::{Buffer, FnArgs, Function};
 use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
 use napi::{Result, Status};
 use napi_derive::napi;
-use seawall_vmm::{Answer, MemoryFailure, Vm};
+use seawall_vmm::{Answer, MemoryFailure, ReadyList, Vm};
 
 use crate::decision::from_number;
 use crate::failure::failure_record;
@@ -26,10 +25,7 @@ pub struct NativeListener {
 
 pub(crate) struct Listener {
     wake: Wake,
-    /// JavaScript was woken for events since it last asked which machines have some.
-    woken: AtomicBool,
-    /// The machines that have events or console output.
-    ready: Mutex<Vec<u32>>,
+    ready: ReadyList,
 }
 
 /// A failure that is to be decided.
@@ -63,13 +59,10 @@ impl Machine {
 
     /// There is something to drain.
     pub(crate) fn ready(&self) {
-        let listener = &self.listener;
-        let mut ready = listener.ready.lock().unwrap_or_else(PoisonError::into_inner);
-        ready.push(self.number);
-        drop(ready);
-        if !listener.woken.swap(true, Ordering::SeqCst) {
+        let Listener { wake, ready } = &*self.listener;
+        if ready.add(self.number) {
             // A full or closing queue means that nobody listens any more.
-            let _status: Status = listener.wake.call(None, ThreadsafeFunctionCallMode::NonBlocking);
+            let _status: Status = wake.call(None, ThreadsafeFunctionCallMode::NonBlocking);
         }
     }
 
@@ -113,8 +106,7 @@ impl NativeListener {
             })?;
         let listener = Listener {
             wake,
-            woken: AtomicBool::new(false),
-            ready: Mutex::default(),
+            ready: ReadyList::default(),
         };
         Ok(Self {
             listener: Arc::new(listener),
@@ -125,8 +117,6 @@ impl NativeListener {
     #[napi(catch_unwind)]
     #[must_use]
     pub fn take_ready(&self) -> Vec<u32> {
-        self.listener.woken.store(false, Ordering::SeqCst);
-        let mut ready = self.listener.ready.lock().unwrap_or_else(PoisonError::into_inner);
-        std::mem::take(&mut ready)
+        self.listener.ready.take()
     }
 }

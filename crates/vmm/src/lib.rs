@@ -33,7 +33,7 @@ pub use boot::BootError;
 pub use error::{InjectionError, UnhandledExit, VmError};
 pub use event::{
     AccessKind, DecidedBy, DeferralOutcome, DeferralReport, Event, EventKind, Injection, InjectionMethod,
-    MemoryFailure, QuarantineMethod, QuarantineReport, UnclaimedAccess, Wake,
+    MemoryFailure, QuarantineMethod, QuarantineReport, ReadyList, UnclaimedAccess, Wake,
 };
 pub use mode::UnsupportedMode;
 pub use notifier::{FailedNotification, NotificationSource, Notified};

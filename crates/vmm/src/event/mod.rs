@@ -2,6 +2,7 @@
 
 mod console;
 mod outbox;
+mod ready_list;
 
 use std::time::{Duration, SystemTime};
 
@@ -20,6 +21,7 @@ use crate::vm::{VmExit, VmState};
 
 pub(crate) use outbox::Outbox;
 pub use outbox::Wake;
+pub use ready_list::ReadyList;
 
 /// One event of one virtual machine.
 #[derive(Debug, Clone, PartialEq)]

@@ -233,7 +233,7 @@ impl fmt::Debug for Outbox {
 }
 
 #[cfg(all(test, loom))]
-mod models;
+pub(super) mod models;
 
 #[cfg(all(test, not(loom)))]
 mod tests {

@@ -9,11 +9,11 @@
 //! A vCPU that handles an exit, waits for a decision or is parked is outside, and does not notice. Entering and leaving
 //! cost a store and a load; no lock is taken while the gate is open.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::backend::Kicker;
+use crate::sync::{Condvar, Flag, Mutex, MutexGuard};
 
 /// How long a vCPU may take to leave the guest. The kernel does it at once; a thread that does not is lost.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -30,7 +30,7 @@ pub(crate) struct Stuck {
 #[derive(Debug)]
 pub(crate) struct GuestGate {
     vcpus: Vec<AtThisGate>,
-    closed: AtomicBool,
+    closed: Flag,
     /// Notified when a vCPU leaves while the gate is closed, and when the gate opens.
     changed: Condvar,
     lock: Mutex<()>,
@@ -40,7 +40,7 @@ pub(crate) struct GuestGate {
 
 #[derive(Debug)]
 struct AtThisGate {
-    inside: AtomicBool,
+    inside: Flag,
     kicker: Arc<dyn Kicker>,
 }
 
@@ -48,12 +48,12 @@ impl GuestGate {
     /// Makes an open gate for the vCPUs that these kick, by index.
     pub(crate) fn new(kickers: impl IntoIterator<Item = Arc<dyn Kicker>>) -> Self {
         let vcpus = kickers.into_iter().map(|kicker| AtThisGate {
-            inside: AtomicBool::new(false),
+            inside: Flag::new(false),
             kicker,
         });
         Self {
             vcpus: vcpus.collect(),
-            closed: AtomicBool::new(false),
+            closed: Flag::new(false),
             changed: Condvar::new(),
             lock: Mutex::default(),
             changing: Mutex::default(),
@@ -80,14 +80,14 @@ impl GuestGate {
         };
         loop {
             // Either this is seen by whoever closes the gate, or the closed gate is seen here: both are in one total order.
-            vcpu.inside.store(true, Ordering::SeqCst);
-            if !self.closed.load(Ordering::SeqCst) {
+            vcpu.inside.set(true);
+            if !self.closed.get() {
                 return inside;
             }
             let mut guard = self.lock();
-            vcpu.inside.store(false, Ordering::SeqCst);
+            vcpu.inside.set(false);
             self.changed.notify_all();
-            while self.closed.load(Ordering::SeqCst) {
+            while self.closed.get() {
                 guard = self.wait(guard, LIMIT);
             }
         }
@@ -96,7 +96,7 @@ impl GuestGate {
     /// Makes a change while no vCPU is in the guest.
     pub(crate) fn change<T>(&self, change: impl FnOnce() -> T) -> Result<T, Stuck> {
         let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        self.closed.store(true, Ordering::SeqCst);
+        self.closed.set(true);
         let _closed = Closed { gate: self };
         self.all_out().map(|()| change())
     }
@@ -105,9 +105,7 @@ impl GuestGate {
         let deadline = Instant::now() + LIMIT;
         loop {
             let guard = self.lock();
-            let mut inside = (0..)
-                .zip(&self.vcpus)
-                .filter(|(_, vcpu)| vcpu.inside.load(Ordering::SeqCst));
+            let mut inside = (0..).zip(&self.vcpus).filter(|(_, vcpu)| vcpu.inside.get());
             let Some((vcpu, _)) = inside.next() else {
                 return Ok(());
             };
@@ -115,7 +113,7 @@ impl GuestGate {
                 return Err(Stuck { vcpu });
             }
             for vcpu in &self.vcpus {
-                if vcpu.inside.load(Ordering::SeqCst) {
+                if vcpu.inside.get() {
                     // A signal that cannot be sent is tried again; `immediate_exit` is set in any case.
                     drop(vcpu.kicker.kick());
                 }
@@ -134,8 +132,8 @@ pub(super) struct Inside<'a> {
 impl Drop for Inside<'_> {
     fn drop(&mut self) {
         let Some(vcpu) = self.vcpu else { return };
-        vcpu.inside.store(false, Ordering::SeqCst);
-        if self.gate.closed.load(Ordering::SeqCst) {
+        vcpu.inside.set(false);
+        if self.gate.closed.get() {
             drop(self.gate.lock());
             self.gate.changed.notify_all();
         }
@@ -150,15 +148,18 @@ struct Closed<'a> {
 impl Drop for Closed<'_> {
     fn drop(&mut self) {
         let guard = self.gate.lock();
-        self.gate.closed.store(false, Ordering::SeqCst);
+        self.gate.closed.set(false);
         drop(guard);
         self.gate.changed.notify_all();
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, loom))]
+mod models;
+
+#[cfg(all(test, not(loom)))]
 mod tests {
-    use std::sync::atomic::AtomicU64;
+    use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
     use super::*;
 

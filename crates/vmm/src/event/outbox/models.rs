@@ -8,14 +8,14 @@ use loom::thread;
 use super::*;
 use crate::vm::VmState;
 
-const EVENT: EventKind = EventKind::StateChanged {
+pub(in crate::event) const EVENT: EventKind = EventKind::StateChanged {
     from: VmState::Created,
     to: VmState::Running,
 };
 
 /// What wakes a reader, as Node does: for each call it comes once.
 #[derive(Default)]
-struct Calls {
+pub(in crate::event) struct Calls {
     open: Mutex<usize>,
     called: Condvar,
 }
@@ -25,12 +25,12 @@ impl Calls {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn call(&self) {
+    pub(in crate::event) fn call(&self) {
         *self.open() += 1;
         self.called.notify_all();
     }
 
-    fn wait(&self) {
+    pub(in crate::event) fn wait(&self) {
         let mut open = self.open();
         while *open == 0 {
             open = self.called.wait(open).unwrap_or_else(PoisonError::into_inner);
