@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 
 const folder = resolve(process.argv[2] ?? 'tarballs')
+process.report.excludeNetwork = true
 const isGlibc = process.report.getReport().header.glibcVersionRuntime !== undefined
 const libc = process.platform === 'linux' ? [isGlibc ? 'gnu' : 'musl'] : []
 const platform = [process.platform, process.arch, ...libc].join('-')

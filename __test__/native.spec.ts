@@ -57,3 +57,25 @@ test('without an addon the package imports, and says what is missing when it is 
     rmSync(folder, { recursive: true })
   }
 })
+
+test.serial(
+  'to find out which package a machine needs, Seawall asks for no names of network addresses',
+  async (t) => {
+    // It is no part of what the package exports.
+    const { platformPackage } = await import(pathToFileURL('dist/platform.js').href)
+    const report = process.report as NonNullable<typeof process.report> & { excludeNetwork: boolean }
+    const { getReport } = report
+    const asked: boolean[] = []
+    t.teardown(() => {
+      report.getReport = getReport
+    })
+    report.getReport = () => {
+      asked.push(report.excludeNetwork)
+      return getReport.call(report)
+    }
+    const libc = process.platform === 'linux' ? ['gnu'] : []
+    t.is(platformPackage(), ['seawall', process.platform, process.arch, ...libc].join('-'))
+    t.deepEqual(asked, libc.length > 0 ? [true] : [])
+    t.false(report.excludeNetwork)
+  },
+)

@@ -1,3 +1,6 @@
+/** Node 20.13 has `excludeNetwork`, which its types leave out. */
+type ProcessReport = NonNullable<typeof process.report> & { excludeNetwork: boolean }
+
 /** The platforms that a package is made for, as its name ends; package.json has them as `napi.targets`. */
 const PLATFORMS = ['linux-arm64-gnu', 'linux-arm64-musl', 'linux-x64-gnu', 'darwin-arm64']
 
@@ -10,6 +13,14 @@ export function platformPackage(): string | null {
 /** Which C library Node runs on, where a platform has several. */
 function libc(): string[] {
   if (process.platform !== 'linux') return []
-  const { header } = process.report.getReport() as unknown as { header: { glibcVersionRuntime?: string } }
-  return [header.glibcVersionRuntime === undefined ? 'musl' : 'gnu']
+  const report = process.report as ProcessReport
+  const { excludeNetwork } = report
+  // Else a report asks for the names of all addresses that the process has connections to, and waits for the answers.
+  report.excludeNetwork = true
+  try {
+    const { header } = report.getReport() as unknown as { header: { glibcVersionRuntime?: string } }
+    return [header.glibcVersionRuntime === undefined ? 'musl' : 'gnu']
+  } finally {
+    report.excludeNetwork = excludeNetwork
+  }
 }
