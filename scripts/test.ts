@@ -49,7 +49,7 @@ const isEaseSpec = (name: string): boolean => name.startsWith('ease.')
 const isOlderKernelSpec = (name: string): boolean => name.startsWith('older-kernel.')
 const onlyHostSpecs = (name: string): boolean => /^(doctor|host)\./.test(name)
 const onlyQuarantineSpecs = (name: string): boolean =>
-  /^(behaviours|device-access|faults|lost-pages|quarantine|sigbus|sigbus-ao)\./.test(name)
+  /^(behaviours|device-access|faults|lost-pages|mappings|quarantine|sigbus|sigbus-ao)\./.test(name)
 
 /** The hosts that the lab can be, and what runs on each. */
 const HOSTS: readonly Host[] = [

@@ -4,12 +4,14 @@
 #![allow(unsafe_code)]
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::ptr::{self, NonNull};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::error::{Errno, KvmError};
 use crate::guest_memory::HugePage;
+use crate::mappings::Mappings;
 use crate::sigbus::RunSlot;
 
 /// A shared memfd that nobody can shorten.
@@ -24,6 +26,8 @@ pub(crate) struct Backing {
 struct State {
     /// Lost pages, each mapped a second time and locked, so that the host neither swaps nor moves them.
     held: Vec<HeldPage>,
+    /// The offsets of lost pages that are mappings of their own in guest RAM: there is one more on each side.
+    cut: BTreeMap<u64, Mappings>,
     /// Where the memory that replaced lost pages comes from: a file of its own, which grows.
     replacements: Option<Replacements>,
 }
@@ -47,6 +51,8 @@ struct HeldPage {
     /// Where the lost bytes start in it.
     start: usize,
     len: usize,
+    /// Its own.
+    _mappings: Mappings,
 }
 
 // SAFETY: the address is only ever given back to munmap and madvise, by whoever owns the value.
@@ -143,6 +149,7 @@ impl Backing {
         let mapped = to_usize((file_offset - first + len).next_multiple_of(unit))?;
         // A page that nobody used before gets memory here, where the process may lock none. Without, an access while a
         // userfaultfd has it and the poison is not there yet ends KVM_RUN with EFAULT, which does not say where.
+        let mappings = Mappings::set_aside(1)?;
         let base = map_file(Place::Populated, memfd, first, mapped, libc::PROT_READ)?;
         let held = HeldPage {
             offset,
@@ -150,12 +157,21 @@ impl Backing {
             mapped,
             start: to_usize(file_offset - first)?,
             len: to_usize(len)?,
+            _mappings: mappings,
         };
         if self.huge_page.is_none() {
             // SAFETY: locking reads no byte of the page; where it is refused the page stays as it was.
             unsafe { libc::mlock(base.as_ptr(), mapped) };
         }
         state.held.push(held);
+        Ok(())
+    }
+
+    /// Sets the mappings aside that it takes to make the page at `offset` one of its own in guest RAM, once.
+    pub(crate) fn cut(&self, offset: u64) -> Result<(), KvmError> {
+        if let Entry::Vacant(vacant) = self.lock().cut.entry(offset) {
+            vacant.insert(Mappings::set_aside(2)?);
+        }
         Ok(())
     }
 
@@ -168,6 +184,7 @@ impl Backing {
                 errno: Errno(libc::EINVAL),
             });
         }
+        self.cut(offset)?;
         let mut state = self.lock();
         if state.replacements.is_none() {
             state.replacements = Some(Replacements {

@@ -133,6 +133,12 @@ impl GuestMemory {
         }
     }
 
+    #[cfg(target_os = "linux")]
+    /// Says that a lost page is to be a mapping of its own.
+    pub(crate) fn cut(&self, offset: u64) -> Result<(), KvmError> {
+        self.backing.cut(offset)
+    }
+
     /// The size of the huge pages it is made of, if it is.
     #[must_use]
     pub fn huge_page(&self) -> Option<HugePage> {
@@ -142,7 +148,7 @@ impl GuestMemory {
     /// Keeps a lost page in the host's memory until the guest's memory goes, so that nobody else gets it.
     ///
     /// # Errors
-    /// [`KvmError::Syscall`].
+    /// [`KvmError::Syscall`], with `ENOMEM` where the process has half of its mappings for lost pages.
     pub fn hold(&self, offset: u64, len: u64) -> Result<(), KvmError> {
         self.host_range(offset, len)?;
         self.backing.hold(offset, len)
@@ -152,7 +158,8 @@ impl GuestMemory {
     /// was there stays held. Only memory of ordinary pages can be replaced in parts.
     ///
     /// # Errors
-    /// [`KvmError::Syscall`], with `EINVAL` for memory of huge pages.
+    /// [`KvmError::Syscall`], with `EINVAL` for memory of huge pages, and with `ENOMEM` where the process has half of its
+    /// mappings for lost pages.
     pub fn replace(&self, offset: u64, len: u64) -> Result<(), KvmError> {
         self.host_range(offset, len)?;
         self.backing.replace(self.base, offset, len)

@@ -26,6 +26,8 @@ mod guarded_copy;
 mod guest_memory;
 mod host_facts;
 mod kick;
+#[cfg(target_os = "linux")]
+mod mappings;
 #[cfg(not(target_os = "linux"))]
 mod portable;
 mod probe;

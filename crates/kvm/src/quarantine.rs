@@ -84,9 +84,11 @@ impl Quarantine {
     /// A vCPU that touches the page meanwhile maps it again (`EEXIST`); it is unmapped again, a bounded number of times.
     ///
     /// # Errors
-    /// [`KvmError::Syscall`]; the page may then be accessible still.
+    /// [`KvmError::Syscall`]; the page may then be accessible still. `ENOMEM` also where the process has half of its mappings
+    /// for lost pages.
     pub fn take(&self, memory: &GuestMemory, offset: u64, len: u64) -> Result<(), KvmError> {
         let start = memory.host_range(offset, len)?;
+        memory.cut(offset)?;
         let mut register = UffdioRange {
             start,
             len,

@@ -83,7 +83,7 @@ pub(crate) trait PageQuarantine: Send + Sync + fmt::Debug {
 /// Why a page could not be taken out of reach, or not be replaced.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum QuarantineError {
-    /// Each page costs mappings of the process, of which the kernel gives a limited number.
+    /// Each page may cost a memory slot, of which a virtual machine has a limited number.
     #[error("{limit} pages of this VM are in quarantine already, which is all it may have")]
     Full {
         /// How many are taken at most.

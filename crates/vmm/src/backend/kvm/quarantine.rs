@@ -19,7 +19,8 @@ use crate::event::QuarantineMethod;
 use crate::memory_layout::RAM_BASE;
 use crate::vcpu::{GuestGate, Stuck};
 
-/// How many pages are taken at most. Each costs up to three mappings, of which a process has 65530 (`vm.max_map_count`).
+/// How many pages are taken at most. Each may be a hole, which splits a memory slot: of those a virtual machine has 32764
+/// (`KVM_CAP_NR_MEMSLOTS`).
 const LIMIT: usize = 4096;
 
 /// The quarantine of one virtual machine.
@@ -80,7 +81,8 @@ impl PageQuarantine for KvmQuarantine {
         if taken.len() >= LIMIT {
             return Err(QuarantineError::Full { limit: LIMIT });
         }
-        // The memory's file keeps the page in any case; held, it also stays where it is.
+        // The memory's file keeps the page in any case; held, it also stays where it is. A process that has no mapping left
+        // for it has none for the poison either; a hole costs none.
         drop(self.memory.hold(offset, len));
         let poisoned = match self.memory.huge_page() {
             // It would take the whole huge page away from the guest.
