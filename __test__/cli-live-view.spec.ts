@@ -43,13 +43,36 @@ for (const args of [[], ['--quiet'], ['--no-console']]) {
   )
 }
 
-test.serial('seawall run --ui with nobody who looks ends as without it', async (t) => {
-  const guest = new ScriptedGuest(t, ready, lost, { step: 'shutdown' })
-  const { code, stdout, stderr } = await guest.run('--ui', '--json')
-  t.deepEqual([code, stdout], [0, 'ready\n'])
-  t.regex(stderr, ADDRESS)
-  t.is(JSON.parse(stderr.trimEnd().split('\n').at(-1) ?? '').exit.reason, 'shutdown')
-})
+const STAYS = /^seawall: the live view stays at http:\/\/127\.0\.0\.1:\d+\/[0-9a-f]{32}\/ until Ctrl-c$/m
+
+for (const [how, step, code] of [
+  ['shut down', 'shutdown', 0],
+  ['crashed', 'crash', 4],
+] as const) {
+  test.serial(
+    `seawall run --ui stays when the guest has ${how}, for a browser that comes later, and its exit code is that of the guest`,
+    async (t) => {
+      const guest = new ScriptedGuest(t, ready, lost, { step })
+      const child = guest.start('--ui', '--quiet', '--json')
+      const ended = child.ends()
+      const { url, port } = await viewOf(child)
+      await child.says(STAYS)
+      await child.says(/^\{.*\}$/m)
+      const page = (await PageConnection.open(url)).read()
+      await page.ended
+      t.is(page.printed, 'ready\n')
+      t.is(page.of('event').filter(({ event }) => event.type === 'memory-failure').length, 1)
+      t.is(page.told.at(-1)?.name, 'bye')
+      child.process.kill('SIGINT')
+      const { stderr, ...rest } = await ended
+      t.deepEqual(rest, { code, signal: null, stdout: 'ready\n' })
+      const last = JSON.parse(stderr.trimEnd().split('\n').at(-1) ?? '')
+      t.like(last, { exitCode: code, exit: { reason: step }, signal: null, memoryFailures: 1 })
+      const [error] = await once(connect(port, '127.0.0.1'), 'error')
+      t.is(error.code, 'ECONNREFUSED')
+    },
+  )
+}
 
 test.serial(
   'seawall run --ui with a port is there, and a port that is taken is an error before the guest runs',

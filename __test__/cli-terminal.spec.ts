@@ -16,10 +16,15 @@ test.after.always(() => program[Symbol.dispose]())
 /**
  * Starts the tool at a terminal, and waits until the terminal is in raw mode and the guest waits for somebody to let it go on.
  */
-async function start(t: ExecutionContext, steps: SimulatedStep[], env: Record<string, string> = {}) {
+async function start(
+  t: ExecutionContext,
+  steps: SimulatedStep[],
+  env: Record<string, string> = {},
+  ...args: string[]
+) {
   const guest = new ScriptedGuest(t, ready, lost, ...steps)
   const events = guest.file('events.ndjson')
-  const tool = [process.execPath, ...guest.args('--policy', 'pause', '--events', events)]
+  const tool = [process.execPath, ...guest.args('--policy', 'pause', '--events', events, ...args)]
   // Some signals leave a core dump.
   const command = ['sh', '-c', 'ulimit -c 0; exec "$0" "$@"', ...tool]
   const terminal = new PseudoTerminal(program, command, { ...guest.env, ...env })
@@ -52,6 +57,23 @@ for (const [way, leave, end, steps, states] of [
     t.deepEqual(seen(), states)
   })
 }
+
+test.serial(
+  'with --ui the terminal is as it was when the guest has ended, and Ctrl-c ends the tool',
+  async (t) => {
+    const { terminal } = await start(t, [{ step: 'shutdown' }], {}, '--ui')
+    goOn(terminal)
+    await terminal.shows(/^seawall: the live view stays at \S+ until Ctrl-c\r$/m)
+    terminal.type('\x03')
+    t.deepEqual(await terminal.ends(), ['exit 0', 'left unchanged'], terminal.screen)
+  },
+)
+
+test.serial('with --ui too Ctrl-a x ends the tool', async (t) => {
+  const { terminal } = await start(t, [], {}, '--ui')
+  terminal.type(`${CTRL_A}x`)
+  t.deepEqual(await terminal.ends(), ['exit 7', 'left unchanged'], terminal.screen)
+})
 
 test.serial('the terminal is as it was, by an exception that nobody catches', async (t) => {
   const { terminal } = await start(t, [], { SEAWALL_DEFECT: 'throw' })

@@ -40,8 +40,11 @@ async function look(
   const boot = { type: 'flat', image: new Uint8Array(4) } as const
   const backend = simulated({ script: [steps] })
   const vm = await Vm.create({ name: 'seen', memory: MEMORY, boot, backend, ...options })
-  t.teardown(() => vm.close())
   const view = await LiveView.open(vm, { memory: MEMORY })
+  t.teardown(async () => {
+    await vm.close()
+    await view.close()
+  })
   if (browser === undefined) throw new Error('there is no browser')
   const page = await browser.newPage({ viewport: { width, height: 844 } })
   t.teardown(() => page.close())

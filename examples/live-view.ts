@@ -66,7 +66,7 @@ await vm.reportPoison(0x87c0_1000n, 8192)
 await vm.replacePage(0x8780_0000n)
 console.log((await ended).reason)
 await vm.close()
-await view.ended
+await view.close()
 
 function print(text: string): SimulatedStep {
   return { step: 'print', text: `${text}\n` }

@@ -84,6 +84,16 @@ export class PageConnection {
     )
   }
 
+  /** How much was lost to it. */
+  get lost(): { events: number; characters: number } {
+    const sum = { events: 0, characters: 0 }
+    for (const { events, characters } of this.of('lost')) {
+      sum.events += events
+      sum.characters += characters
+    }
+    return sum
+  }
+
   close(): void {
     this.#request.destroy()
   }

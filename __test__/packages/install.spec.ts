@@ -70,13 +70,13 @@ import { simulated, Vm } from 'seawall'
 import { LiveView } from './node_modules/seawall/dist/cli/live-view/live-view.js'
 const boot = { type: 'flat', image: new Uint8Array(4) }
 const vm = await Vm.create({ memory: 4096, boot, backend: simulated({ script: [[{ step: 'spin' }]] }) })
-const { url, ended } = await LiveView.open(vm, { memory: 4096 })
+const view = await LiveView.open(vm, { memory: 4096 })
 for (const path of ['', 'style.css', 'icon.svg', 'page/main.js', 'page/console-text.js', 'page/nowhere.js']) {
-  const response = await fetch(new URL(path, url))
+  const response = await fetch(new URL(path, view.url))
   console.log(response.status, response.headers.get('content-type'))
 }
 await vm.close()
-await ended
+await view.close()
 `
 const VIEW_SAYS = `200 text/html; charset=utf-8
 200 text/css; charset=utf-8

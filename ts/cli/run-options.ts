@@ -33,7 +33,7 @@ export const RUN_OPTIONS = {
   ui: {
     value: 'port',
     optional: true,
-    help: 'show the guest in a browser, at an address on 127.0.0.1 that is printed;\na free port unless one is given',
+    help: 'show the guest in a browser, at an address on 127.0.0.1 that is printed;\na free port unless one is given. It stays when the guest has ended, until Ctrl-c',
   },
   quiet: { short: 'q', help: 'say nothing on standard error but errors' },
   json: { help: 'say how it ended by one JSON document, the last line on standard error' },

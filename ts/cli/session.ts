@@ -12,6 +12,13 @@ import { SignalTrap } from './signal-trap.ts'
 import { Terminal } from './terminal.ts'
 import { exitWords, failureWords, statsWords } from './words.ts'
 
+/** How a guest's run has ended, and what it has lost. */
+interface Ending {
+  readonly exit: VmExit
+  readonly lostPages: number
+  readonly unretiredHostPages: number
+}
+
 /** A guest's run from its first instruction to its end, with the process's streams, its terminal and its signals. */
 export class Session {
   readonly #vm: Vm
@@ -19,6 +26,11 @@ export class Session {
   readonly #messages: Messages
   readonly #terminal: Terminal | null
   #stopping = false
+  #hearSignal = () => {}
+  /** Fulfilled by the first signal that asks the process to end. */
+  readonly #signalled = new Promise<void>((resolve) => {
+    this.#hearSignal = resolve
+  })
 
   constructor(vm: Vm, options: RunOptions) {
     this.#vm = vm
@@ -27,31 +39,45 @@ export class Session {
     this.#terminal = options.console && process.stdin.isTTY ? new Terminal(process.stdin) : null
   }
 
-  /** Runs the guest to its end and closes the VM. Answers the exit code. */
+  /** Runs the guest to its end and closes the VM, and then the view, when nobody is to look any more. Answers the exit code. */
   async run(log: EventLog | null, view: LiveView | null): Promise<number> {
-    const vm = this.#vm
     const trap = new SignalTrap(
       () => this.#stop(),
       () => this.#terminal?.[Symbol.dispose](),
     )
+    try {
+      const ending = await this.#runGuest(log, view)
+      const signal = trap.received
+      // Who has ended the guest himself has seen it.
+      const stays = signal === null && ending.exit.reason !== 'requested' ? view : null
+      const exitCode = this.#conclude(ending, signal, stays)
+      if (stays !== null) await this.#signalled
+      return exitCode
+    } finally {
+      await view?.close()
+      trap[Symbol.dispose]()
+    }
+  }
+
+  async #runGuest(log: EventLog | null, view: LiveView | null): Promise<Ending> {
+    const vm = this.#vm
     const told = [this.#connectOutput(), this.#follow(log), view?.ended]
     if (view !== null) this.#messages.insist(`the live view is at ${view.url}`)
     this.#listen()
     this.#terminal?.enter()
     const disconnect = this.#connectInput()
-    let ending: [VmExit, lostPages: number]
+    let ended: { exit: VmExit; lostPages: number }
     try {
       await this.#start()
-      ending = [await vm.wait(), vm.poisonedPages().length]
+      ended = { exit: await vm.wait(), lostPages: vm.poisonedPages().length }
     } finally {
       disconnect()
       await vm.close()
       // All that the guest has said and all that has happened to it, for as long as somebody reads.
       await Promise.all(told)
       this.#terminal?.[Symbol.dispose]()
-      trap[Symbol.dispose]()
     }
-    return this.#conclude(...ending, (await vm.close()).unretiredHostPages, trap.received)
+    return { ...ended, ...(await vm.close()) }
   }
 
   #connectOutput(): Promise<void> {
@@ -104,6 +130,7 @@ export class Session {
 
   #stop(): void {
     this.#stopping = true
+    this.#hearSignal()
     // How it went is what wait() answers.
     this.#vm.stop().catch(() => {})
   }
@@ -130,10 +157,9 @@ export class Session {
   }
 
   #conclude(
-    exit: VmExit,
-    lostPages: number,
-    unretiredHostPages: number,
+    { exit, lostPages, unretiredHostPages }: Ending,
     signal: NodeJS.Signals | null,
+    stays: LiveView | null,
   ): number {
     const exitCode = signal === null ? GUEST_EXIT_CODE[exit.reason] : signalExitCode(signal)
     const memoryFailures = Number(this.#vm.stats().failures)
@@ -141,6 +167,7 @@ export class Session {
     const lost = `memory errors: ${memoryFailures}, lost pages: ${lostPages}, given back to the host: ${unretiredHostPages}`
     if (exit.reason === 'failed') this.#messages.insist(ended)
     else this.#messages.say(memoryFailures === 0 ? ended : `${ended}; ${lost}`)
+    if (stays !== null) this.#messages.insist(`the live view stays at ${stays.url} until Ctrl-c`)
     if (this.#options.json) {
       const { id, name } = this.#vm
       const counted = { memoryFailures, lostPages, unretiredHostPages }

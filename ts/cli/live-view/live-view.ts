@@ -1,47 +1,54 @@
 import { randomBytes } from 'node:crypto'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { finished } from 'node:stream/promises'
-import type { VmEvent } from '../../events.ts'
-import { decodeEsr, formatEsr } from '../../syndrome.ts'
+import type { PoisonedPage } from '../../events.ts'
 import type { Vm } from '../../vm.ts'
 import { Backlog, type Position } from './backlog.ts'
-import { eventWords } from './event-words.ts'
+import { eventFrame, type Frame, toFrame } from './frames.ts'
+import { Pace } from './pace.ts'
 import { serve, type ViewServer } from './server.ts'
-import { type Frame, Subscriber, toFrame } from './subscriber.ts'
-import type { Decoded } from './wire.ts'
+import { Subscriber } from './subscriber.ts'
+import { Syndromes } from './syndromes.ts'
 
 /** Guest-physical address of guest RAM. */
 const RAM_GPA = 0x8000_0000n
 /** How many pages may listen at a time. */
 const SUBSCRIBERS = 16
+/** Pages are told no more often than this, in milliseconds: people see no difference, and a storm leaves time for who else listens. */
+const PACE_MS = 50
 /** How often one looks how the VM is, in milliseconds, while somebody listens. */
 const LOOK_MS = 250
 /** After so many looks the connections are tried. */
 const LOOKS_PER_BEAT = 60
-/** How long, in milliseconds, those who listen have to read the rest when the VM is closed. */
+/** How long, in milliseconds, those who listen have to read the rest when the view is closed. */
 const FAREWELL_MS = 5000
 /** How much input may wait for the guest, in bytes, before more is refused. */
 const INPUT_BYTES = 64 * 1024
 
 /**
  * A page on loopback that shows a VM: its console, its memory failures as they happen, its lost pages, its counters. Nothing that
- * a page does holds up the VM. It ends with the VM.
+ * a page does holds up the VM. What it shows stays when the VM is closed, until the view is closed too.
  */
 export class LiveView {
   /** Where the page is. Who does not know the address is not let in. */
   readonly url: string
-  /** Fulfilled when the VM is closed and all was told. */
+  /** Fulfilled when the VM is closed and the view knows all that happened to it. */
   readonly ended: Promise<void>
   readonly #vm: Vm
   readonly #memory: number
   readonly #server: ViewServer
   readonly #view: string
   readonly #backlog = new Backlog<Frame>()
+  readonly #syndromes = new Syndromes()
   readonly #subscribers = new Set<Subscriber>()
+  readonly #pace = new Pace(PACE_MS, () => this.#tellAll())
   #looks: NodeJS.Timeout | undefined
   #looked = 0
-  #tellsSoon = false
   #now: string
+  /** Every lost page, and after how many events that was: a VM may have lost many thousands. */
+  #pages: { frame: string; events: number } | undefined
+  /** Every lost page of a guest that has ended: a VM that is closed knows them no more. */
+  #lastPages: Map<bigint, PoisonedPage> | undefined
   #finished = false
 
   /**
@@ -76,22 +83,33 @@ export class LiveView {
     const decoder = new TextDecoder()
     console.on('data', (bytes: Uint8Array) => this.#print(decoder.decode(bytes, { stream: true })))
     const printed = finished(console, { writable: false }).catch(() => {})
+    // Whoever waits for the end, to close the VM then, hears of it later.
+    this.#vm.once('exit', () => {
+      if (this.#vm.state !== 'closed')
+        this.#lastPages = new Map(this.#vm.poisonedPages().map((page) => [page.gpa, page]))
+    })
     for await (const event of this.#vm.events()) {
-      this.#backlog.addEvent(frameOf(event))
-      this.#tellSoon()
+      this.#backlog.addEvent(eventFrame(event, this.#syndromes))
+      if (event.type === 'state-changed') this.#now = this.#look()
+      if (event.type === 'page-state-changed') this.#lastPages?.set(event.page.gpa, event.page)
+      this.#pace.ask()
     }
     await printed
     this.#print(decoder.decode())
     this.#now = this.#look()
     this.#finished = true
-    this.#tellAll()
+    this.#pace.ask()
+  }
+
+  /** Ends the server. Pages that listen are told the rest first, for as long as they read it. */
+  async close(): Promise<void> {
     await this.#server.close(FAREWELL_MS)
   }
 
   #print(text: string): void {
     if (text === '') return
     this.#backlog.addText(text)
-    this.#tellSoon()
+    this.#pace.ask()
   }
 
   /** Lets a page listen, from where it has stopped; answers whether there is room for it. */
@@ -113,7 +131,7 @@ export class LiveView {
     )
     this.#looks ??= setInterval(() => this.#lookAgain(), LOOK_MS).unref()
     this.#now = this.#look()
-    subscriber.tell()
+    this.#pace.ask()
     return true
   }
 
@@ -138,8 +156,19 @@ export class LiveView {
 
   readonly #present = {
     now: () => this.#now,
-    pages: () => (this.#vm.state === 'closed' ? null : toFrame('pages', { pages: this.#vm.poisonedPages() })),
+    pages: () => this.#lookAtPages(),
     finished: () => this.#finished,
+    more: () => this.#pace.ask(),
+  }
+
+  #lookAtPages(): string | null {
+    const { events } = this.#backlog.end
+    if (this.#pages?.events === events) return this.#pages.frame
+    const pages = this.#vm.state === 'closed' ? this.#lastPages?.values() : this.#vm.poisonedPages()
+    if (pages === undefined) return null
+    const frame = toFrame('pages', { pages: [...pages] })
+    this.#pages = { frame, events }
+    return frame
   }
 
   #look(): string {
@@ -150,42 +179,10 @@ export class LiveView {
     this.#looked += 1
     if (this.#looked % LOOKS_PER_BEAT === 0) for (const subscriber of this.#subscribers) subscriber.beat()
     this.#now = this.#look()
-    this.#tellAll()
-  }
-
-  /** Once for all that a turn of the event loop brings. */
-  #tellSoon(): void {
-    if (this.#tellsSoon) return
-    this.#tellsSoon = true
-    setImmediate(() => {
-      this.#tellsSoon = false
-      this.#tellAll()
-    })
+    this.#pace.ask()
   }
 
   #tellAll(): void {
     for (const subscriber of this.#subscribers) subscriber.tell()
   }
-}
-
-/** The frame of an event: made when somebody is told of it, and then once for everybody. A storm costs nothing where nobody looks. */
-function frameOf(event: VmEvent): Frame {
-  let frame: string | undefined
-  return () => {
-    frame ??= toEventFrame(event)
-    return frame
-  }
-}
-
-function toEventFrame(event: VmEvent): string {
-  const { abort, injection } = event.type === 'memory-failure' ? event : {}
-  const words = eventWords(event)
-  return toFrame('event', { event, words, syndrome: decode(abort?.esr), injected: decode(injection?.esr) })
-}
-
-function decode(esr: bigint | null | undefined): Decoded | null {
-  if (esr == null) return null
-  const [line = ''] = formatEsr(esr).split('\n')
-  // It begins with the value.
-  return { sentence: line.replace(/^\w+: /, ''), fields: decodeEsr(esr).fields }
 }

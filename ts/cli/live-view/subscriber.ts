@@ -1,21 +1,13 @@
 import type { ServerResponse } from 'node:http'
-import { jsonReplacer } from '../../json.ts'
 import type { Backlog, Position } from './backlog.ts'
-import type { Messages } from './wire.ts'
+import { type Frame, toFrame } from './frames.ts'
 
 /**
- * How many characters go out in one turn of the event loop, about, however much a socket takes. In a storm it is the page that
- * loses events: who else listens to the VM does so on the same thread.
+ * How much goes out at a time, however much a socket takes: so many events, or about so many characters. In a storm it is the
+ * page that loses events: who else listens to the VM does so on the same thread.
  */
-const TURN = 32 * 1024
-
-/** Makes an event's server-sent event, without its id. */
-export type Frame = () => string
-
-/** A message as a server-sent event; `id` is what the browser sends back as Last-Event-ID. */
-export function toFrame<Name extends keyof Messages>(name: Name, data: Messages[Name], id?: string): string {
-  return `${id === undefined ? '' : `id: ${id}\n`}event: ${name}\ndata: ${JSON.stringify(data, jsonReplacer)}\n\n`
-}
+const EVENTS = 64
+const CHARACTERS = 256 * 1024
 
 /** What a subscriber is told beside the backlog, when it has read that. */
 export interface Present {
@@ -25,6 +17,8 @@ export interface Present {
   pages(): string | null
   /** Whether there will be no more. */
   finished(): boolean
+  /** Asks that everybody be told again, when it is time. */
+  more(): void
 }
 
 /** One page that listens. It is told as fast as it reads: what waits for it is in the backlog, once for all. */
@@ -39,10 +33,10 @@ export class Subscriber {
   #pagesDue: boolean
   /** The socket is full. */
   #waits = false
+  /** It was told that there is no more. */
+  #ended = false
   /** It was full at the last look as well, and nothing has gone out since. */
   #stuck = false
-  /** The turn to come in which it is told more. */
-  #turn: NodeJS.Immediate | undefined
 
   constructor(
     response: ServerResponse,
@@ -62,7 +56,7 @@ export class Subscriber {
     response.on('drain', () => {
       this.#waits = false
       this.#stuck = false
-      this.tell()
+      present.more()
     })
   }
 
@@ -71,21 +65,22 @@ export class Subscriber {
     this.#waits = !this.#response.write(frame)
   }
 
-  /** Tells what there is, as long as the socket takes it. */
+  /** Tells what there is, in one piece, as far as that is not too much at a time: the rest follows. */
   tell(): void {
-    if (this.#turn !== undefined) return
-    for (let written = 0; !this.#waits && !this.#response.writableEnded && !this.#response.destroyed; ) {
-      const frame = this.#next()
-      if (frame === null) return
-      this.write(frame)
-      written += frame.length
-      if (written < TURN) continue
-      this.#turn = setImmediate(() => {
-        this.#turn = undefined
-        this.tell()
-      })
-      return
-    }
+    if (this.#waits || this.#ended || this.#response.destroyed) return
+    let piece = ''
+    let frame: string | null
+    let events = 0
+    do {
+      frame = this.#next()
+      piece += frame ?? ''
+      events += 1
+    } while (frame !== null && events < EVENTS && piece.length < CHARACTERS)
+    // The counters go on also where a storm never lets it come to the end of the backlog.
+    piece += this.#changedNow() ?? ''
+    if (piece !== '') this.write(piece)
+    if (this.#ended) this.#response.end()
+    else if (frame !== null) this.#present.more()
   }
 
   /** Shows that the connection is alive. One that took nothing since the last time is given up; the page comes back. */
@@ -119,12 +114,17 @@ export class Subscriber {
       const pages = this.#present.pages()
       if (pages !== null) return pages
     }
+    const now = this.#changedNow()
+    if (now !== null) return now
+    if (this.#ended || !this.#present.finished()) return null
+    this.#ended = true
+    return toFrame('bye', {})
+  }
+
+  #changedNow(): string | null {
     const now = this.#present.now()
-    if (now !== this.#now) {
-      this.#now = now
-      return now
-    }
-    if (this.#present.finished()) this.#response.end(toFrame('bye', {}))
-    return null
+    if (now === this.#now) return null
+    this.#now = now
+    return now
   }
 }

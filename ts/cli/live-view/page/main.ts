@@ -12,6 +12,9 @@ const failures = new FailureList()
 const map = new PageMap()
 const timeline = new Timeline()
 
+/** How many events this page was not told. */
+let lostEvents = 0
+
 const CONNECTIONS: Readonly<Record<Connection, string>> = {
   connecting: 'connecting',
   live: 'live',
@@ -31,6 +34,8 @@ listen(
       failures.clear()
       timeline.clear()
       map.begin(ram)
+      lostEvents = 0
+      showLoss()
       find('ending').hidden = true
       find('simulated').hidden = true
     },
@@ -38,12 +43,8 @@ listen(
     console: ({ text }) => screen.write(text),
     lost: ({ events, characters }) => {
       if (characters > 0) screen.lose(characters)
-      if (events > 0)
-        timeline.add(
-          null,
-          `${events.toLocaleString('en')} events came too early for this page and are lost to it`,
-          'loss',
-        )
+      lostEvents += events
+      showLoss()
     },
     pages: ({ pages }) => map.replace(pages),
     now: ({ state, stats }) => {
@@ -73,9 +74,6 @@ function show(message: Json<Messages['event']>): void {
     case 'page-state-changed':
       map.set(event.page)
       break
-    case 'state-changed':
-      showState(event.to)
-      break
     case 'exit': {
       const ending = find('ending')
       ending.className = `ending ${event.exit.reason}`
@@ -88,6 +86,13 @@ function show(message: Json<Messages['event']>): void {
     }
   }
   timeline.add(event.time, words, event.type)
+}
+
+/** Once for all of a storm, which is lost piece by piece. */
+function showLoss(): void {
+  const notice = find('not-told')
+  notice.hidden = lostEvents === 0
+  notice.textContent = `${lostEvents.toLocaleString('en')} events came before this page was open, or faster than it is told. They are counted above and not listed here; --events has all of them.`
 }
 
 let announced: string | undefined
