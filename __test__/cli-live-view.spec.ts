@@ -3,7 +3,7 @@ import { createServer } from 'node:http'
 import { type AddressInfo, connect } from 'node:net'
 import test from 'ava'
 import type { SimulatedStep } from 'seawall'
-import { type Child, ScriptedGuest } from './cli/child.ts'
+import { Child, ScriptedGuest, TOOL } from './cli/child.ts'
 import { readLog } from './cli/log.ts'
 import { PageConnection } from './live-view/page-connection.ts'
 
@@ -73,6 +73,39 @@ for (const [how, step, code] of [
     },
   )
 }
+
+test.serial(
+  'seawall run --simulated --ui shows a guest that meets errors of several kinds, on any machine',
+  async (t) => {
+    const child = new Child(process.execPath, [TOOL, 'run', '--simulated', '--ui'])
+    const ended = child.ends()
+    const { url } = await viewOf(child)
+    const page = (await PageConnection.open(url)).read()
+    await page.ended
+    child.process.kill('SIGINT')
+    const { code, stdout, stderr } = await ended
+    t.is(code, 0)
+    t.is(page.printed, stdout)
+    t.true(stdout.endsWith('guest: shuts down\n'))
+    t.regex(stderr, /^seawall: a script plays this guest, and nothing of it is real$/m)
+    const failures = page.of('event').flatMap(({ event }) => (event.type === 'memory-failure' ? [event] : []))
+    t.deepEqual(
+      failures.map(({ source, abort, consumer, page, action }) =>
+        [source, abort?.kind, abort?.cause, abort?.write, consumer?.mode, page?.hits, action].join(' '),
+      ),
+      [
+        'sea data external false user 1 inject',
+        'sea data external true user 1 inject',
+        'sea instruction external  user 1 inject',
+        'sea data external-table-walk false user  inject',
+        'quarantined-page    user 2 inject',
+        'sea data external false kernel 1 inject',
+      ],
+    )
+    t.true(failures.every(({ backend }) => backend === 'simulated'))
+    t.is(page.of('event').filter(({ event }) => event.type === 'unclaimed-access').length, 1)
+  },
+)
 
 test.serial(
   'seawall run --ui with a port is there, and a port that is taken is an error before the guest runs',

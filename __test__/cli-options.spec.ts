@@ -51,7 +51,9 @@ test('every option reaches the VM, or the tool', (t) => {
     json: true,
   })
   const given = [...boot, ...vm, ...policy, ...tool].map((word) => word.split('=')[0])
-  const names = Object.keys(RUN_OPTIONS).filter((name) => !['help', 'flat', 'memory', 'quiet'].includes(name))
+  const names = Object.keys(RUN_OPTIONS).filter(
+    (name) => !['help', 'flat', 'simulated', 'memory', 'quiet'].includes(name),
+  )
   t.deepEqual(
     names.filter((name) => !given.includes(`--${name}`)),
     [],
@@ -134,6 +136,32 @@ for (const [option, expected, values] of [
       t.true(error?.message.startsWith(`Expected ${expected} for ${option} but received "`), error?.message)
     })
   }
+}
+
+test('--simulated is a guest that a script plays, and all that is not about the guest goes with it', (t) => {
+  const { vm, ui } = optionsOf('--simulated', '--policy', 'pause', '--ui')
+  t.like(vm, { vcpus: 2, name: 'simulated guest', backend: { kind: 'simulated' } })
+  t.is(vm.memoryFailure?.recoverable, 'pause')
+  t.is(ui, 0)
+  t.is(optionsOf('--simulated', '--name', 'mine').vm.name, 'mine')
+})
+
+for (const option of [
+  '--kernel=y',
+  '--flat=y',
+  '--initrd=y',
+  '--no-acpi',
+  '--memory=4M',
+  '--vcpus=1',
+  '--hugetlb=2M',
+]) {
+  test(`${option} is not for a simulated guest`, (t) => {
+    const [name] = option.split('=')
+    t.throws(() => optionsOf('--simulated', option), {
+      code: 'ERR_INVALID_OPTION',
+      message: `Expected nothing that describes the guest for --simulated but received "${name}"`,
+    })
+  })
 }
 
 for (const option of ['--initrd=y', '--cmdline=y', '--no-acpi']) {

@@ -240,7 +240,8 @@ if (process.arch !== 'arm64') {
   test.serial('where no guest can run the reason is named, and who knows more', async (t) => {
     const { code, stdout, stderr } = await seawall('run', '--flat', new ScriptedGuest(t).image)
     t.deepEqual([code, stdout], [1, ''])
-    const hint = "'seawall doctor' says what this host can do, and what to change."
+    const hint =
+      "'seawall doctor' says what this host can do, and what to change. 'seawall run --simulated' runs anywhere."
     t.regex(stderr, new RegExp(`^seawall: ERR_UNSUPPORTED_HOST: this host cannot run .*\n${hint}\n$`))
   })
 }

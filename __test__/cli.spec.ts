@@ -51,7 +51,7 @@ for (const [args, expected] of [
   [['run', '--fly'], 'Expected an option for seawall run but received "--fly"'],
   [['run', '--constructor'], 'Expected an option for seawall run but received "--constructor"'],
   [['run', '-z'], 'Expected an option for seawall run but received "-z"'],
-  [['run'], 'Expected --kernel or --flat for seawall run but received nothing'],
+  [['run'], 'Expected --kernel, --flat or --simulated for seawall run but received nothing'],
   [['run', 'Image'], 'Expected options only for seawall run but received "Image"'],
   [['run', '--kernel'], 'Expected a value (file) for --kernel but received nothing'],
   [['run', '--kernel', '--quiet'], 'Expected a value (file) for --kernel but received "--quiet"'],

@@ -6,8 +6,6 @@ import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import test, { type ExecutionContext } from 'ava'
 import { jsonReviver, type VmEvent } from 'seawall'
-import { Child } from './cli/child.ts'
-import { PageConnection } from './live-view/page-connection.ts'
 
 const run = promisify(execFile)
 
@@ -128,23 +126,4 @@ test('ask-policy-service.ts asks another service, and takes nonsense and refusal
     server.close()
     server.closeAllConnections()
   }
-})
-
-test('live-view.ts shows a guest that loses memory until it ends', async (t) => {
-  const example = fileURLToPath(new URL('../examples/live-view.js', import.meta.url))
-  const child = new Child(process.execPath, [example, '--pace', '1000', '--end'])
-  const [line] = await once(child.process.stdout, 'data')
-  const page = (await PageConnection.open(String(line).trim())).read()
-  await page.ended
-  t.like(await child.ends(), { code: 0, stderr: '' })
-  const told = page.of('event').flatMap(({ event }) => (event.type === 'memory-failure' ? [event] : []))
-  t.is(told.length, 9)
-  t.is(told.filter(({ action }) => action === 'inject').length, 6)
-  t.regex(page.printed, /application 2 was storing: ESR_EL1=0x0000000092000050 FAR_EL1=0x0000ffffa1174a40\n/)
-  t.is(
-    page.of('event').filter(({ words }) => words === 'page 0x87800000 was quarantined and is replaced')
-      .length,
-    1,
-  )
-  t.is(page.told.at(-1)?.name, 'bye')
 })

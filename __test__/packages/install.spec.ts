@@ -59,12 +59,17 @@ for (const manager of ['npm', 'pnpm'] satisfies PackageManager[]) {
     t.is(tool.exitCode, 0)
     t.regex(tool.stdout, /synchronous external abort/i)
 
+    const guest = await stranger.run(join('node_modules', '.bin', 'seawall'), 'run', '--simulated', '--json')
+    t.is(guest.exitCode, 0, guest.stderr)
+    t.regex(guest.stdout, /^guest: application 1 was loading: SIGBUS, ESR_EL1=0x0000000092000010 /m)
+    t.like(JSON.parse(guest.stderr.trimEnd().split('\n').at(-1) ?? ''), { memoryFailures: 6, lostPages: 4 })
+
     stranger.write('view.mjs', VIEW)
     t.deepEqual(await stranger.node('view.mjs'), { exitCode: 0, stdout: VIEW_SAYS, stderr: '' })
   })
 }
 
-/** The page of `seawall run --ui` with all that it consists of; without KVM only what the tool is made of can show it. */
+/** The page of `seawall run --ui` with all that it consists of. */
 const VIEW = `
 import { simulated, Vm } from 'seawall'
 import { LiveView } from './node_modules/seawall/dist/cli/live-view/live-view.js'

@@ -3,7 +3,8 @@ import { EXIT_CODE } from './exit-code.ts'
 
 /** What may help where an error's message does not say it. */
 const HINTS: Partial<Record<SeawallError['code'], string>> = {
-  ERR_UNSUPPORTED_HOST: "'seawall doctor' says what this host can do, and what to change.",
+  ERR_UNSUPPORTED_HOST:
+    "'seawall doctor' says what this host can do, and what to change. 'seawall run --simulated' runs anywhere.",
   ERR_KVM_PERMISSION: "'seawall doctor' says what to change.",
   ERR_NATIVE_MISSING: "'seawall doctor' says what works without it.",
   ERR_OUT_OF_RESOURCES: "'seawall doctor' says what the host has set aside.",

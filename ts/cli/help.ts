@@ -22,6 +22,7 @@ ${line('-V, --version', 'the version')}
 Examples:
   seawall doctor
   seawall run --kernel Image --initrd initrd.img --memory 512M
+  seawall run --simulated --ui
   seawall esr 0x92000610
 `
 }

@@ -2,6 +2,7 @@ import { checkOneOf } from '../checks.ts'
 import { invalidOption } from '../errors.ts'
 import type { VmOptions } from '../options.ts'
 import { type Arguments, HELP, missing, type Option } from './options.ts'
+import { SIMULATED_GUEST, simulatedScene } from './simulated-scene.ts'
 
 /** The options of `seawall run`. */
 export const RUN_OPTIONS = {
@@ -12,6 +13,9 @@ export const RUN_OPTIONS = {
     help: 'describe the machine by a device tree alone; the guest is then not told of lost pages',
   },
   flat: { value: 'file', help: 'a flat arm64 binary instead of a kernel, loaded and entered at 0x80000000' },
+  simulated: {
+    help: 'a script plays a guest that loses memory, on any machine, also without KVM',
+  },
   memory: { value: 'size', short: 'm', help: 'guest RAM: 512M, 2G, or a number of bytes (512M)' },
   vcpus: { value: 'number', help: 'vCPUs, 1 to 512 (1)' },
   hugetlb: { value: '2M|1G', help: 'guest RAM of huge pages, which the host must have set aside' },
@@ -52,21 +56,21 @@ export interface RunOptions {
   readonly json: boolean
 }
 
+/** What the guest is, of the VM's options. */
+type Guest = Pick<VmOptions, 'memory' | 'vcpus' | 'boot' | 'hugetlb' | 'name' | 'backend'>
+
 type RunValues = Arguments<typeof RUN_OPTIONS>['values']
 
 /** Makes options of what was given. What the VM itself checks is left to it. */
 export function toRunOptions(values: RunValues): RunOptions {
-  const { name, hugetlb, policy, threshold, events, ui } = values
+  const { name, policy, threshold, events, ui } = values
   const onReset = values['on-reset']
   const console = values['no-console'] === undefined
   if (events === '-' && console) throw missing('--no-console', '--events -')
   return {
     vm: {
-      memory: parseSize(values.memory ?? '512M'),
-      vcpus: parseNumber(values.vcpus ?? '1', 1, 512, '--vcpus'),
-      boot: toBoot(values),
+      ...(values.simulated === undefined ? toGuest(values) : toSimulatedGuest(values)),
       ...(name === undefined ? {} : { name }),
-      ...(hugetlb === undefined ? {} : { hugetlb: checkOneOf(hugetlb, ['2M', '1G'], '--hugetlb') }),
       ...(onReset === undefined ? {} : { onReset: checkOneOf(onReset, ['exit', 'restart'], '--on-reset') }),
       memoryFailure: {
         recoverable: checkOneOf(policy ?? 'inject', ['inject', 'pause', 'stop'], '--policy'),
@@ -81,6 +85,35 @@ export function toRunOptions(values: RunValues): RunOptions {
   }
 }
 
+/** A guest, as the options say. */
+function toGuest(values: RunValues): Guest {
+  const { hugetlb } = values
+  return {
+    memory: parseSize(values.memory ?? '512M'),
+    vcpus: parseNumber(values.vcpus ?? '1', 1, 512, '--vcpus'),
+    boot: toBoot(values),
+    ...(hugetlb === undefined ? {} : { hugetlb: checkOneOf(hugetlb, ['2M', '1G'], '--hugetlb') }),
+  }
+}
+
+/** A guest that a script plays: the script says what it is. */
+function toSimulatedGuest(values: RunValues): Guest {
+  for (const name of [
+    'kernel',
+    'initrd',
+    'cmdline',
+    'no-acpi',
+    'flat',
+    'memory',
+    'vcpus',
+    'hugetlb',
+  ] as const) {
+    if (values[name] !== undefined)
+      throw invalidOption('nothing that describes the guest', '--simulated', `--${name}`)
+  }
+  return { ...SIMULATED_GUEST, backend: simulatedScene() }
+}
+
 function toBoot({ kernel, initrd, cmdline, flat, 'no-acpi': noAcpi }: RunValues): VmOptions['boot'] {
   if (flat !== undefined) {
     const others = { '--kernel': kernel, '--initrd': initrd, '--cmdline': cmdline, '--no-acpi': noAcpi }
@@ -89,7 +122,7 @@ function toBoot({ kernel, initrd, cmdline, flat, 'no-acpi': noAcpi }: RunValues)
     }
     return { type: 'flat', image: flat }
   }
-  if (kernel === undefined) throw missing('--kernel or --flat', 'seawall run')
+  if (kernel === undefined) throw missing('--kernel, --flat or --simulated', 'seawall run')
   return {
     type: 'linux',
     kernel,

@@ -12,7 +12,7 @@ import { Session } from './session.ts'
 
 /** `seawall run`: runs a guest. */
 export const run: Command = {
-  usage: 'seawall run (--kernel <file> | --flat <file>) [options]',
+  usage: 'seawall run (--kernel <file> | --flat <file> | --simulated) [options]',
   summary: 'runs a guest, with its console on the terminal',
   description: `Runs an arm64 KVM guest until it ends. Its console is standard output and standard input, every byte of it; what Seawall
 has to say goes to standard error. The end of standard input does not end the guest.
@@ -51,6 +51,7 @@ SIGINT, SIGTERM, SIGHUP and SIGQUIT stop the guest in good order; a second one e
       'seawall run --kernel Image --initrd initrd.img --ui',
       'Linux, and a page that shows what happens to its memory',
     ],
+    ['seawall run --simulated --ui', 'the same page for a guest that a script plays, on any machine'],
   ],
 
   async run(args, surroundings) {

@@ -116,6 +116,8 @@ export class Session {
       const keys = this.#terminal === null ? 'SIGTERM ends it' : 'Ctrl-a p lets it go on, Ctrl-a x ends it'
       this.#messages.say(`the guest is paused; ${keys}`)
     })
+    if (typeof this.#options.vm.backend === 'object')
+      this.#messages.say('a script plays this guest, and nothing of it is real')
     if (this.#terminal !== null) this.#messages.say('Ctrl-a h says what the keys are')
   }
 
