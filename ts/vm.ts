@@ -1,3 +1,5 @@
+// Kept in what is published: a compiler that was told of no types, as is the default since TypeScript 6, still finds Node's.
+/// <reference types="node" preserve="true" />
 import { EventEmitter } from 'node:events'
 import type { Duplex } from 'node:stream'
 import { checkBytes, checkInteger, checkRecord, checkSignal, checkU64 } from './checks.ts'

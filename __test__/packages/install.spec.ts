@@ -41,17 +41,23 @@ for (const manager of ['npm', 'pnpm'] satisfies PackageManager[]) {
     assertPrints(t, await stranger.node('common.cjs'), readme.output)
 
     stranger.write('typed.mts', `${readme.code}\n${SUBPATHS}`)
+    stranger.write('required.cts', REQUIRED)
     const compiler = [
       join(modules, 'typescript', 'bin', 'tsc'),
       ...TSC,
       '--typeRoots',
       join(modules, '@types'),
     ]
-    t.deepEqual(await stranger.node(...compiler, 'typed.mts'), { exitCode: 0, stdout: '', stderr: '' })
+    const well = { exitCode: 0, stdout: '', stderr: '' }
+    t.deepEqual(await stranger.node(...compiler, ...NODENEXT, 'typed.mts', 'required.cts'), well)
+    t.deepEqual(await stranger.node(...compiler, '--module', 'node16', '--noEmit', 'typed.mts'), well)
+    const bundler = ['--module', 'esnext', '--moduleResolution', 'bundler', '--noEmit']
+    t.deepEqual(await stranger.node(...compiler, ...bundler, 'typed.mts'), well)
+    assertPrints(t, await stranger.node('required.cjs'), 'data external uer\n')
     assertPrints(t, await stranger.node('typed.mjs'), `${readme.output}data external uer\nsimulated\n`)
 
     stranger.write('wrong.mts', "import { Vm } from 'seawall'\nVm.create({ memory: 'much' })\n")
-    const refused = await stranger.node(...compiler, 'wrong.mts')
+    const refused = await stranger.node(...compiler, ...NODENEXT, 'wrong.mts')
     t.is(refused.exitCode, 2)
     t.regex(refused.stdout, /^wrong\.mts\(2,/)
 
@@ -98,16 +104,20 @@ const steps: SimulatedStep[] = [{ step: 'shutdown' }]
 console.log(abort?.kind, abort?.cause, abort?.set)
 console.log(play({ script: [steps] }).kind)
 `
+const REQUIRED = `
+import seawall = require('seawall')
+const abort: seawall.Abort | null = seawall.decodeEsr(0x92000610n).abort
+console.log(abort?.kind, abort?.cause, abort?.set)
+`
+/** Of Node's types the compiler is told nothing: that they are installed is enough. */
 const TSC = [
   '--strict',
   '--exactOptionalPropertyTypes',
   '--noUncheckedIndexedAccess',
   ...['--skipLibCheck', 'false'],
   ...['--target', 'es2022'],
-  ...['--lib', 'es2022,esnext.disposable'],
-  ...['--module', 'nodenext'],
-  ...['--types', 'node'],
 ]
+const NODENEXT = ['--module', 'nodenext']
 
 test('on the oldest Node and on the newest of each line the example runs from the tarballs, by import and by require()', async (t) => {
   t.timeout(300_000)
