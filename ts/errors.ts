@@ -1,5 +1,6 @@
 /**
- * The codes of {@link SeawallError}, stable across releases.
+ * The codes of {@link SeawallError}, stable across releases. `docs/errors.md`, which is in the package, has a section on each: what
+ * it means, what may have caused it, and what to do.
  *
  * | code | meaning |
  * | --- | --- |
@@ -50,7 +51,7 @@ export interface SeawallErrorDetails {
   cause?: unknown
 }
 
-/** Every error that Seawall throws or rejects with. Programs test `code`; the message is for people. */
+/** Every error that Seawall throws or rejects with. Programs test `code`, by which docs/errors.md is ordered; the message is for people. */
 export class SeawallError extends Error {
   /** The stable code. */
   readonly code: SeawallErrorCode

@@ -1,6 +1,6 @@
 import { execFile } from 'node:child_process'
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
-import { dirname, join } from 'node:path'
+import { dirname, join, posix } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import test from 'ava'
@@ -58,6 +58,31 @@ test('the package seawall has no addon, no source of TypeScript, and nothing of 
     found.filter((name) => /\.(node|tsbuildinfo|d\.ts\.map|d\.cts)$|(?<!\.d)\.ts$/.test(name)),
     [],
   )
+})
+
+test('the pages of the package seawall lead to one another, and to nothing else but the lab, the specs and the examples of a clone', async (t) => {
+  const found = await files(tarball('seawall'))
+  const pages = found.filter((name) => name.endsWith('.md'))
+  t.true(pages.includes('docs/errors.md'))
+  for (const page of pages) {
+    const { stdout } = await run('tar', [
+      '--extract',
+      '--to-stdout',
+      '--gzip',
+      '--file',
+      tarball('seawall'),
+      `package/${page}`,
+    ])
+    for (const [, link = ''] of stdout
+      .replace(/^```.*?^```$/gms, '')
+      .matchAll(/\]\((?!https?:|#)([^)\s#]+)/g)) {
+      const target = posix.join(posix.dirname(page), link)
+      t.true(
+        found.includes(target) || (page !== 'README.md' && /^(lab|__test__|examples)\//.test(target)),
+        `${page}: ${link}`,
+      )
+    }
+  }
 })
 
 test('the types are those of what is imported, for TypeScript that imports and for TypeScript that requires', async (t) => {
