@@ -13,7 +13,7 @@ import { STEPS } from '../scripts/docs/memory-error.ts'
 import { groups } from '../scripts/docs/pages.ts'
 import { Anchors } from '../scripts/docs/slug.ts'
 import { examples } from './event-examples.ts'
-import { typeShape, typeWords } from './event-shapes.ts'
+import { fieldPaths, typeShape, typeWords } from './event-shapes.ts'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
 /** Every page of Markdown in the project. */
@@ -116,6 +116,20 @@ function rows(path: string): Map<string, string[]> {
     found.map(([, word = '', cells = '']) => [word, cells.split('|').map((cell) => cell.trim())]),
   )
 }
+
+test('docs/events.md has a row for every counter of vm.stats()', (t) => {
+  const section = sections('docs/events.md').get('Counters') ?? ''
+  const fields = fieldPaths(join(root, 'dist', 'stats.d.ts'), 'VmStats')
+  t.true(fields.includes('exits') && fields.includes('decisions.asked'))
+  for (const field of fields) t.true(section.includes(`| \`${field}\``), field)
+})
+
+test('docs/policies.md has a row for every option of memoryFailure', (t) => {
+  const section = sections('docs/policies.md').get('Options') ?? ''
+  const fields = fieldPaths(join(root, 'dist', 'options.d.ts'), 'MemoryFailurePolicy')
+  t.true(fields.includes('sameFaultLimit'))
+  for (const field of fields) t.true(section.includes(`| \`${field.split('.')[0]}\``), field)
+})
 
 test('docs/cli.md has a row for every option of seawall run, with its default', (t) => {
   const found = rows('docs/cli.md')

@@ -56,6 +56,20 @@ export function typeWords(file: string, name: string): string[] {
   return (type.isUnion() ? type.types : [type]).map((member) => (member as ts.StringLiteralType).value)
 }
 
+/** The fields of an interface by their paths, with those of the objects in it. */
+export function fieldPaths(file: string, name: string): string[] {
+  const { checker, symbol } = typeOf(file, name)
+  const paths = (type: ts.Type, before: string): string[] =>
+    checker.getPropertiesOfType(type).flatMap((property) => {
+      const path = `${before}${property.name}`
+      const inner = checker.getNonNullableType(checker.getTypeOfSymbol(property))
+      const isLiteral = (inner.symbol?.flags ?? 0) & ts.SymbolFlags.TypeLiteral
+      const deeper = isLiteral ? paths(inner, `${path}.`) : []
+      return deeper.length > 0 ? deeper : [path]
+    })
+  return paths(checker.getDeclaredTypeOfSymbol(symbol), '')
+}
+
 function typeOf(file: string, name: string): { checker: ts.TypeChecker; symbol: ts.Symbol } {
   const program = ts.createProgram([file], {
     module: ts.ModuleKind.NodeNext,
