@@ -49,8 +49,9 @@ export function complaints(files: ReleaseFiles, tag: string): string[] {
     found.push(`Expected no changeset that is in no version but received ${changesets.join(', ')}`)
   if (repository === undefined)
     found.push(
-      'Expected `repository` in package.json but there is none: add "repository": "github:OWNER/NAME" with the ' +
-        'repository that the release runs in, because npm compares it with where the provenance comes from',
+      'Expected `repository` in package.json but there is none: add { "type": "git", "url": ' +
+        '"git+https://github.com/OWNER/NAME.git" } of the repository that the release runs in, because npm compares it with ' +
+        'where the provenance comes from',
     )
   return found
 }
