@@ -610,3 +610,4 @@ fn a_guest_that_gets_an_serror_is_told_of_its_page_too() {
 
 mod arbitrary;
 mod faults;
+mod hostile;

@@ -1,0 +1,110 @@
+//! A guest that has any registers and writes anything anywhere, also over the error records that it is told by.
+
+use proptest::prelude::*;
+use seawall_kvm::GuestMemory;
+
+use super::arbitrary::exits;
+use super::*;
+use crate::ghes::REGION_SIZE;
+use crate::memory_layout::{self, RAM_BASE};
+use crate::sea::VerdictReason;
+
+const RAM: u64 = 1 << 20;
+const REGION: u64 = RAM_BASE + RAM / 2;
+
+/// Some exits of a vCPU, and what its guest has done before them.
+#[derive(Debug, Clone)]
+struct Turn {
+    registers: Vec<(RegId, u64)>,
+    writes: Vec<(u64, Vec<u8>)>,
+    exits: Vec<VcpuExit>,
+}
+
+fn turns() -> impl Strategy<Value = Vec<Turn>> {
+    let register = prop::sample::select(vec![
+        RegId::PC,
+        RegId::PSTATE,
+        RegId::VBAR_EL1,
+        RegId::SCTLR_EL1,
+        RegId::ESR_EL1,
+        RegId::FAR_EL1,
+    ]);
+    let value = prop_oneof![
+        1 => any::<u64>(),
+        2 => prop::sample::select(vec![0, 5, 0x10, u64::MAX, RAM_BASE, 0x8000_0c00]),
+    ];
+    let place = prop_oneof![
+        1 => 0..RAM - 16,
+        2 => RAM / 2..RAM / 2 + REGION_SIZE,
+        4 => prop::sample::select(vec![0, 8, 0x100, 0x108, 0x1000, 0x2000]).prop_map(|offset| RAM / 2 + offset),
+    ];
+    let bytes = prop_oneof![
+        Just(vec![0; 8]),
+        Just(vec![1, 0, 0, 0, 0, 0, 0, 0]),
+        // Where nothing of the monitor's is.
+        Just((RAM_BASE + 0x3000).to_le_bytes().to_vec()),
+        prop::collection::vec(any::<u8>(), 1..16),
+    ];
+    let turn = (
+        prop::collection::vec((register, value), 0..4),
+        prop::collection::vec((place, bytes), 0..8),
+        prop::collection::vec(exits(), 1..6),
+    );
+    let turn = turn.prop_map(|(registers, writes, exits)| Turn {
+        registers,
+        writes,
+        exits,
+    });
+    prop::collection::vec(turn, 1..6)
+}
+
+fn all(memory: &GuestMemory) -> Vec<u8> {
+    let mut bytes = vec![0; memory.len()];
+    memory.read(0, &mut bytes).expect("all of it is RAM");
+    bytes
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases / 4))]
+    #[test]
+    fn whatever_a_guest_has_written_it_is_told_in_its_own_records_alone(turns in turns()) {
+        let memory = Arc::new(GuestMemory::create(usize::try_from(RAM).expect("small"), None).expect("memory"));
+        let way = Way::Ghes(Box::new(ErrorSources::new(REGION, None)));
+        let mut context = context(RecoverablePolicy::Inject);
+        context.policy.defer = Duration::from_millis(2);
+        context.ledger = Arc::new(Mutex::new(Ledger::of_ram(RAM)));
+        context.notifier = Some(GuestNotifier::new(way, Arc::clone(&memory), mpsc::channel().0));
+        let mut expected = all(&memory);
+        let (mut vcpu, mut position) = (FakeVcpu::with_exits([]), VcpuPosition::default());
+        let mut failures = 0;
+        for Turn { registers, writes, exits } in turns {
+            for (offset, bytes) in writes {
+                // As the guest would: what does not fit into RAM is no access to RAM.
+                if memory_layout::write(&memory, RAM_BASE + offset, &bytes).is_ok() {
+                    let start = usize::try_from(offset).expect("small");
+                    expected[start..start + bytes.len()].copy_from_slice(&bytes);
+                }
+            }
+            let known = std::mem::take(&mut vcpu.registers);
+            vcpu = FakeVcpu::with_exits(exits);
+            vcpu.registers.extend(known);
+            vcpu.registers.extend(registers);
+            for _ in 0..20 {
+                if run(&mut vcpu, &mut position, &context) == ParkReason::Requested {
+                    break;
+                }
+            }
+            let events = context.outbox.take_events();
+            failures += events.iter().filter(|event| matches!(
+                &event.kind,
+                EventKind::MemoryFailure(failure)
+                    if !matches!(failure.reason, VerdictReason::Resumed { .. } | VerdictReason::Deferred { .. })
+            )).count() as u64;
+        }
+        prop_assert_eq!(failures, context.ledger().totals().failures);
+        let found = all(&memory);
+        let region = usize::try_from(RAM / 2).expect("small");
+        let behind = region + usize::try_from(REGION_SIZE).expect("small");
+        prop_assert!(found[..region] == expected[..region] && found[behind..] == expected[behind..]);
+    }
+}
