@@ -135,6 +135,10 @@ inBrowser(`a failure appears as it happens, with every field of its syndrome${sk
     )
   }
   t.regex(rows[0] ?? '', /^EC/, 'what says nothing comes last')
+  const zeroes = page.locator('.zeroes tbody tr').filter({ hasText: 'RES0' }).first()
+  t.false(await zeroes.isVisible())
+  await page.locator('.zeroes > summary').click()
+  t.true(await zeroes.isVisible())
   // KVM reports a lower Exception level; the guest's kernel reads that it was its own.
   t.is(await page.locator('.failure[open] .reads').count(), 1)
   t.regex(
@@ -191,6 +195,34 @@ inBrowser(`what the guest prints stays text, and so does its name${skipped}`, as
   t.deepEqual(complaints, [])
 })
 
+inBrowser(
+  `of many failures the newest are shown, the older for who asks, and what is missing is counted${skipped}`,
+  async (t) => {
+    const storm = Array.from({ length: 1100 }, (_, index): SimulatedStep[] => [
+      { ...lost, gpa: 0x8100_0000n + BigInt(index) * 4096n },
+      { step: 'run', us: 1 },
+    ])
+    const { vm, view, page, complaints } = await look(t, [
+      ...storm.flat(),
+      { step: 'print', text: 'done' },
+      SPIN,
+    ])
+    await shows(page, '#screen', 'done')
+    // A page that comes now cannot be told the oldest.
+    await page.goto(view.url)
+    await shows(page, '#not-told', /^\d+ events came before this page was open, or faster than it is told/)
+    await shows(page, '#lost-pages', '1,100')
+    await shows(page, '.failure > summary', `#${Number(vm.stats().delivered)}`)
+    const shown = () => page.locator('.failure:visible').count()
+    t.is(await shown(), 25)
+    await page.getByRole('button', { name: 'Show 75 older failures' }).click()
+    t.is(await shown(), 100)
+    t.false(await page.locator('#older').isVisible())
+    await shows(page, '#more-failures', 'older failures are no longer shown')
+    t.deepEqual(complaints, [])
+  },
+)
+
 for (const width of [390, 320]) {
   inBrowser(`at ${width} pixels nothing is wider than the page${skipped}`, async (t) => {
     const text = `${'x'.repeat(300)}\n`
@@ -206,13 +238,13 @@ inBrowser(`everything can be reached by keys, and what is hidden is named${skipp
   const { page } = await look(t, [lost, SPIN])
   await shows(page, '.failure[open] .words', 'memory error')
   const reached: string[] = []
-  for (let index = 0; index < 8; index += 1) {
+  for (let index = 0; index < 12; index += 1) {
     await page.keyboard.press('Tab')
     reached.push(await page.evaluate('document.activeElement.id || document.activeElement.tagName'))
   }
-  for (const expected of ['A', 'SUMMARY', 'screen', 'input', 'send', 'interrupt', 'page-table'])
+  for (const expected of ['A', 'SUMMARY', 'SECTION', 'screen', 'input', 'send', 'interrupt', 'page-table'])
     t.true(reached.includes(expected), `${expected} is not among ${reached}`)
-  await page.locator('.failure summary').focus()
+  await page.locator('.failure > summary').focus()
   await page.keyboard.press('Enter')
   t.is(await page.locator('.failure[open]').count(), 0)
   for (const name of ['A line for the guest', 'Send', 'Ctrl-C'])
@@ -230,9 +262,11 @@ inBrowser(`a connection that was lost is taken up again, and nothing is shown tw
   await shows(page, '#screen', 'once')
   relay.cut()
   await shows(page, '#connection', 'connection lost')
+  await shows(page, '#stale', 'What is shown may be out of date')
   await vm.reportPoison(0x8300_0000n, 4096)
   await shows(page, '.failure', '0x83000000')
   await shows(page, '#connection', 'live')
+  t.false(await page.locator('#stale').isVisible())
   t.is(await page.locator('.failure').count(), 2)
   t.is(await page.locator('#screen').textContent(), 'once')
   t.is(relay.requests.filter((request) => /^last-event-id: [0-9a-f]{8}-\d+-5$/im.test(request)).length, 1)
@@ -246,6 +280,8 @@ inBrowser(`the end is shown, stays, and is not taken for a lost connection${skip
   await shows(page, '#connection', 'ended')
   await shows(page, '#vm-state', 'closed')
   t.true(await page.locator('#input').isDisabled())
+  t.is(await page.locator('#input').getAttribute('placeholder'), 'The guest has ended')
+  t.false(await page.locator('#stale').isVisible())
   await shows(page, '.failure', '0x82000000')
   t.deepEqual(complaints, [])
 })

@@ -13,7 +13,16 @@ test('the page, its style, its icon and its scripts are served, and nothing that
   t.is(page.status, 200)
   t.is(page.headers['content-type'], 'text/html; charset=utf-8')
   const links = [...page.body.matchAll(/(?:href|src)="([^"#][^"]*)"/g)].map(([, link = '']) => link)
-  t.deepEqual([...new Set(links)].sort(), ['icon.svg', 'page/main.js', 'style.css'])
+  t.deepEqual([...new Set(links)].sort(), [
+    'icon.svg',
+    'page/main.js',
+    'style/base.css',
+    'style/console.css',
+    'style/events.css',
+    'style/failures.css',
+    'style/frame.css',
+    'style/map.css',
+  ])
   for (const link of links) t.is((await ask(new URL(link, view.url))).status, 200, link)
   const main = await ask(new URL('page/main.js', view.url))
   const imports = [...main.body.matchAll(/from '(\.[^']+)'/g)].map(([, path = '']) => path)
@@ -34,7 +43,7 @@ test('the page, its style, its icon and its scripts are served, and nothing that
 
 test('every answer tells the browser to trust nothing else, and to keep nothing', async (t) => {
   const { view } = await viewOf(t, SPIN)
-  for (const path of ['', 'style.css', 'page/main.js', 'nowhere']) {
+  for (const path of ['', 'style/base.css', 'page/main.js', 'nowhere']) {
     const { headers } = await ask(new URL(path, view.url))
     t.regex(
       String(headers['content-security-policy']),
@@ -57,7 +66,7 @@ test('who names another host is refused, whatever he asks for', async (t) => {
     '127.0.0.1:1',
     `127.0.0.1.nip.io:${port}`,
   ]) {
-    for (const path of ['', 'stream', 'input', 'style.css']) {
+    for (const path of ['', 'stream', 'input', 'style/base.css']) {
       t.is((await ask(new URL(path, view.url), { headers: { host } })).status, 421, `${host} ${path}`)
     }
   }

@@ -82,7 +82,7 @@ import { LiveView } from './node_modules/seawall/dist/cli/live-view/live-view.js
 const boot = { type: 'flat', image: new Uint8Array(4) }
 const vm = await Vm.create({ memory: 4096, boot, backend: simulated({ script: [[{ step: 'spin' }]] }) })
 const view = await LiveView.open(vm, { memory: 4096 })
-for (const path of ['', 'style.css', 'icon.svg', 'page/main.js', 'page/console-text.js', 'page/nowhere.js']) {
+for (const path of ['', 'style/base.css', 'icon.svg', 'page/main.js', 'page/console-text.js', 'page/nowhere.js']) {
   const response = await fetch(new URL(path, view.url))
   console.log(response.status, response.headers.get('content-type'))
 }

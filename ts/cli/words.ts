@@ -1,10 +1,20 @@
 import type { MemoryFailureEvent, VmExit } from '../events.ts'
 import type { VmStats } from '../stats.ts'
 
+/** How an error was found that no vCPU has met. */
+const FOUND: Readonly<Record<MemoryFailureEvent['source'], string>> = {
+  sea: 'found by an abort',
+  'sigbus-ar': 'found by a signal',
+  'sigbus-ao': 'found by the host',
+  'quarantined-page': 'found in quarantine',
+  'device-access': 'met by a copy of our own',
+  reported: 'reported by the owner',
+}
+
 /** What a memory error is, in one line. */
 export function failureWords({ gpa, consumer, source, vcpu, action, reason }: MemoryFailureEvent): string {
   const where = gpa === null ? 'at an address that nobody knows' : `in page 0x${gpa.toString(16)}`
-  const who = consumer === null ? `found by ${source}` : `met in ${consumer.mode} mode by vCPU ${vcpu}`
+  const who = consumer === null ? FOUND[source] : `met in ${consumer.mode} mode by vCPU ${vcpu}`
   return `memory error ${where}, ${who}: ${action} (${reason})`
 }
 

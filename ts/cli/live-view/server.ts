@@ -81,6 +81,7 @@ interface Asset {
 /** Everything that the page consists of, by its path. */
 function readAssets(): ReadonlyMap<string, Asset> {
   const folder = new URL('../../../live-view/', import.meta.url)
+  const styles = new URL('style/', folder)
   const scripts = new URL('page/', import.meta.url)
   const asset = (base: URL, name: string, type: string) => ({
     type,
@@ -88,12 +89,18 @@ function readAssets(): ReadonlyMap<string, Asset> {
   })
   return new Map([
     ['', asset(folder, 'index.html', 'text/html; charset=utf-8')],
-    ['style.css', asset(folder, 'style.css', 'text/css; charset=utf-8')],
     ['icon.svg', asset(folder, 'icon.svg', 'image/svg+xml')],
-    ...readdirSync(fileURLToPath(scripts))
-      .filter((name) => name.endsWith('.js'))
-      .map((name) => [`page/${name}`, asset(scripts, name, 'text/javascript; charset=utf-8')] as const),
+    ...namesIn(styles, '.css').map(
+      (name) => [`style/${name}`, asset(styles, name, 'text/css; charset=utf-8')] as const,
+    ),
+    ...namesIn(scripts, '.js').map(
+      (name) => [`page/${name}`, asset(scripts, name, 'text/javascript; charset=utf-8')] as const,
+    ),
   ])
+}
+
+function namesIn(folder: URL, ending: string): string[] {
+  return readdirSync(fileURLToPath(folder)).filter((name) => name.endsWith(ending))
 }
 
 function pathBelow(secret: string, url: string): string | null {

@@ -43,6 +43,7 @@ export class ConsoleView {
 
   /** Nobody reads any more. */
   end(): void {
+    ;(find('input') as HTMLInputElement).placeholder = 'The guest has ended'
     for (const id of ['input', 'send', 'interrupt']) find(id).setAttribute('disabled', '')
   }
 

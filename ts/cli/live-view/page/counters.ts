@@ -12,6 +12,8 @@ export function showCounters(stats: Json<VmStats>): void {
   find('exit-count').textContent = total.toLocaleString('en')
   find('delivered-count').textContent = words(delivered)
   find('lost-count').textContent = `${words(lost)} lost`
+  find('lost-count').classList.toggle('some', lost !== '0x0')
+  find('no-exits').hidden = counted.length > 0
   find('exits').replaceChildren(...counted.map(([name, count]) => counter(name, count)))
   find('others').replaceChildren(
     counter('console bytes lost', consoleBytesLost),

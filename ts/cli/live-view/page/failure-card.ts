@@ -29,52 +29,66 @@ function summary(failure: Failure): HTMLElement {
     element('span', 'seq mono', `#${seq}`),
     element('span', 'where mono', gpa ?? 'no address'),
     element('span', 'who', who),
-    element('span', `chip ${severity}`, severity),
-    element('span', `chip action ${action}`, action),
+    element(
+      'span',
+      'chips',
+      element('span', `chip ${severity}`, severity),
+      element('span', `chip ${action}`, action),
+    ),
     at,
   )
 }
 
 function facts(words: string, failure: Failure): HTMLElement {
   const { consumer, signal, page, quarantine, notified, deferral, injection, ledger, flags } = failure
+  const set = Object.entries(flags).flatMap(([name, is]) => (is ? [name] : []))
+  return element(
+    'div',
+    '',
+    element('p', 'words', words),
+    element('h3', '', 'What happened'),
+    factList([
+      ['Source', failure.source],
+      ['Guest-physical page', mono(failure.gpa)],
+      ['Guest-virtual address', mono(failure.gva)],
+      ['Instruction (pc)', consumer === null ? null : mono(consumer.pc)],
+      ['State (pstate)', consumer === null ? null : mono(consumer.pstate)],
+      ['Signal', signal === null ? null : `${signal.code}, lsb ${signal.lsb}`],
+      ['Flags', set.length === 0 ? null : set.join(', ')],
+      ['So far', `${counted(ledger.distinctPages, 'page')} lost, ${counted(ledger.total, 'failure')}`],
+    ]),
+    element('h3', '', 'What was done'),
+    factList([
+      ['Action', failure.action],
+      ['Decided by', failure.decidedBy],
+      ['Injection', injection === null ? 'none' : injectionWords(injection)],
+      ['Page', page === null ? 'not known' : `${page.state}, ${counted(page.hits, 'hit')}`],
+      ['Quarantine', quarantine === null ? 'none' : `${quarantine.method}, ${quarantine.granule} bytes`],
+      ['Guest told', notified === null ? 'no' : `by ${notified.source}, ${ackWords(notified.acked)}`],
+      ['Deferral', deferral === null ? null : deferralWords(deferral)],
+      ['Recipient', failure.recipient],
+    ]),
+  )
+}
+
+/** Names and values; what is `null` is left out. */
+function factList(facts: readonly (readonly [name: string, value: Content | null])[]): HTMLElement {
   const list = element('dl', 'facts')
-  const add = (name: string, value: Content | null) => {
+  for (const [name, value] of facts)
     if (value !== null) list.append(element('div', '', element('dt', '', name), element('dd', '', value)))
-  }
-  const mono = (value: string | null) => (value === null ? 'not known' : element('span', 'mono', value))
-  add('Source', failure.source)
-  add('Guest-virtual address', mono(failure.gva))
-  add('Guest-physical page', mono(failure.gpa))
-  add(
-    'Instruction',
-    consumer === null
-      ? null
-      : element('span', 'mono', `pc ${consumer.pc ?? '?'} pstate ${consumer.pstate ?? '?'}`),
-  )
-  add('Signal', signal === null ? null : `${signal.code}, lsb ${signal.lsb}`)
-  add('Decided by', `${failure.decidedBy}; ${failure.recipient} has to deal with it`)
-  add('Page', page === null ? 'not known' : `${page.state}, ${counted(page.hits, 'hit')}`)
-  add('Quarantine', quarantine === null ? 'none' : `${quarantine.method}, ${quarantine.granule} bytes`)
-  add('Injection', injection === null ? 'none' : injectionWords(injection))
-  add('Guest told', notified === null ? 'no' : `by ${notified.source}, ${ackWords(notified.acked)}`)
-  add(
-    'Deferral',
-    deferral === null
-      ? null
-      : `${deferral.retries} ${deferral.retries === 1 ? 'retry' : 'retries'} in ${deferral.ms} ms: ${deferral.outcome}`,
-  )
-  add(
-    'Flags',
-    Object.entries(flags)
-      .flatMap(([name, is]) => (is ? [name] : []))
-      .join(', ') || null,
-  )
-  add('So far', `${counted(ledger.distinctPages, 'page')} lost, ${counted(ledger.total, 'failure')}`)
-  return element('div', '', element('p', 'words', words), list)
+  return list
+}
+
+function mono(value: string | null): Content {
+  return value === null ? 'not known' : element('span', 'mono', value)
+}
+
+function deferralWords({ retries, ms, outcome }: NonNullable<Failure['deferral']>): string {
+  return `${retries} ${retries === 1 ? 'retry' : 'retries'} in ${ms} ms: ${outcome}`
 }
 
 function counted(count: number, what: string): string {
-  return `${count} ${what}${count === 1 ? '' : 's'}`
+  return `${count.toLocaleString('en')} ${what}${count === 1 ? '' : 's'}`
 }
 
 function injectionWords({ method, result, errno }: NonNullable<Failure['injection']>): string {
@@ -106,14 +120,28 @@ function syndrome({ syndrome, injected }: Json<Messages['event']>, failure: Fail
     cell.scope = 'col'
     return cell
   })
-  // What says nothing comes last, and steps back: reserved bits, and the upper half where it is zero.
   const { fields } = decoded
-  const rows = [...fields.filter((field) => !isQuiet(field)), ...fields.filter(isQuiet)].map((field) =>
-    fieldRow(field, injected?.fields ?? []),
-  )
+  const rows = (which: readonly Field[]) => which.map((field) => fieldRow(field, injected?.fields ?? []))
   const thead = element('thead', '', element('tr', '', ...head))
-  const table = element('table', 'syndrome', caption, thead, element('tbody', '', ...rows))
-  return element('div', '', element('p', 'sentence', decoded.sentence), table)
+  const tbody = element('tbody', '', ...rows(fields.filter((field) => !isQuiet(field))))
+  return element(
+    'div',
+    '',
+    element('h3', '', 'Syndrome'),
+    element('p', 'sentence', decoded.sentence),
+    element('table', 'syndrome', caption, thead, tbody),
+    zeroes(rows(fields.filter(isQuiet))),
+  )
+}
+
+/** What says nothing comes last, for whoever asks: reserved bits, and the upper half where it is zero. */
+function zeroes(rows: readonly HTMLElement[]): HTMLElement {
+  return element(
+    'details',
+    'zeroes',
+    element('summary', '', `${rows.length} more fields, reserved or zero`),
+    element('table', 'syndrome', element('tbody', '', ...rows)),
+  )
 }
 
 function fieldRow(field: Field, injected: readonly Field[]): HTMLElement {
@@ -132,7 +160,7 @@ function fieldRow(field: Field, injected: readonly Field[]): HTMLElement {
   }
   return element(
     'tr',
-    isQuiet(field) ? 'reserved' : '',
+    '',
     head,
     element('td', 'mono bits', high === low ? String(high) : `${high}:${low}`),
     element('td', 'mono value', value),

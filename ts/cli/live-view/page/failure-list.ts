@@ -5,6 +5,8 @@ import { failureCard } from './failure-card.js'
 
 /** How many failures the page keeps. */
 const CARDS = 100
+/** How many it shows of them until somebody asks for all: the number that the style has. */
+const SHOWN = 25
 
 /** The memory failures, the newest first. The newest is open until somebody looks into one himself. */
 export class FailureList {
@@ -12,6 +14,13 @@ export class FailureList {
   #follows = true
   #newest: HTMLDetailsElement | undefined
   #dropped = 0
+
+  constructor() {
+    find('older').addEventListener('click', () => {
+      this.#list.classList.add('all')
+      this.#say()
+    })
+  }
 
   add(message: Json<Messages['event']>, failure: Json<MemoryFailureEvent>): void {
     const card = failureCard(message, failure)
@@ -36,11 +45,16 @@ export class FailureList {
     this.#newest = undefined
     this.#dropped = 0
     this.#follows = true
+    this.#list.classList.remove('all')
     this.#say()
   }
 
   #say(): void {
-    find('no-failures').hidden = this.#list.childElementCount > 0
+    const kept = this.#list.childElementCount
+    find('no-failures').hidden = kept > 0
+    const older = find('older')
+    older.hidden = kept <= SHOWN || this.#list.classList.contains('all')
+    older.textContent = `Show ${kept - SHOWN} older failures`
     find('more-failures').textContent =
       this.#dropped > 0 ? `${this.#dropped.toLocaleString('en')} older failures are no longer shown.` : ''
   }

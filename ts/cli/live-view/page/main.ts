@@ -12,6 +12,9 @@ const failures = new FailureList()
 const map = new PageMap()
 const timeline = new Timeline()
 
+const STALE =
+  'The connection is lost. What is shown may be out of date; it goes on when the tool answers again.'
+
 /** How many events this page was not told. */
 let lostEvents = 0
 
@@ -54,6 +57,9 @@ listen(
     bye: () => screen.end(),
   },
   (connection) => {
+    const stale = find('stale')
+    stale.hidden = connection !== 'lost'
+    stale.textContent = stale.hidden ? '' : STALE
     const badge = find('connection')
     badge.className = `connection ${connection}`
     if (badge.textContent !== CONNECTIONS[connection]) badge.textContent = CONNECTIONS[connection]
@@ -76,7 +82,7 @@ function show(message: Json<Messages['event']>): void {
       break
     case 'exit': {
       const ending = find('ending')
-      ending.className = `ending ${event.exit.reason}`
+      ending.className = `banner ${event.exit.reason}`
       ending.replaceChildren(
         element('strong', '', words.charAt(0).toUpperCase() + words.slice(1)),
         event.exit.vcpu === null ? '' : ` (vCPU ${event.exit.vcpu})`,
@@ -92,7 +98,7 @@ function show(message: Json<Messages['event']>): void {
 function showLoss(): void {
   const notice = find('not-told')
   notice.hidden = lostEvents === 0
-  notice.textContent = `${lostEvents.toLocaleString('en')} events came before this page was open, or faster than it is told. They are counted above and not listed here; --events has all of them.`
+  notice.textContent = `${lostEvents.toLocaleString('en')} events came before this page was open, or faster than it is told. They are counted above and not listed here.`
 }
 
 let announced: string | undefined

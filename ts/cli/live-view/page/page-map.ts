@@ -87,8 +87,10 @@ export class PageMap {
     const counts = STATES.map(
       (state) => [state, pages.filter((page) => page.state === state).length] as const,
     )
-    for (const [state, count] of counts) find(`count-${state}`).textContent = String(count)
-    const words = counts.filter(([, count]) => count > 0).map(([state, count]) => `${count} ${state}`)
+    for (const [state, count] of counts) find(`count-${state}`).textContent = count.toLocaleString('en')
+    const words = counts
+      .filter(([, count]) => count > 0)
+      .map(([state, count]) => `${count.toLocaleString('en')} ${state}`)
     find('lost-pages').textContent = pages.length.toLocaleString('en')
     find('lost-pages-states').textContent = words.join(', ') || 'none'
     this.#grid.setAttribute('aria-label', `Map of guest RAM. Lost pages: ${words.join(', ') || 'none'}`)
@@ -102,8 +104,9 @@ interface Seen {
 
 function row(page: Json<PoisonedPage>): HTMLElement {
   const state = element('span', `state ${page.state}`, page.state)
-  const time = element('time', '', page.firstSeen.slice(11, 23))
+  const time = element('time', '', page.firstSeen.slice(11, 19))
   time.dateTime = page.firstSeen
+  time.title = page.firstSeen
   return element(
     'tr',
     '',
