@@ -2,7 +2,7 @@
 
 use seawall_arm64::AbortKind;
 
-use crate::sea::ledger::PageState;
+use crate::sea::poisoned_page::PageState;
 use crate::sea::policy::{FailureAction, Severity};
 
 /// What to do with one memory error.

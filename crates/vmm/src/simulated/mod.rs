@@ -1,5 +1,6 @@
 //! A vCPU that follows a script and answers as KVM would, for hosts without one and for tests of handlers.
 
+mod kick;
 mod quarantine;
 mod script;
 mod vcpu;

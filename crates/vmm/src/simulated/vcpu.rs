@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::collections::VecDeque;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Instant;
 
 use seawall_arm64::{
     AbortKind, EntryState, Exception, ExceptionEntry, Gpa, Gva, Pstate, SError, Syndrome, take_exception,
@@ -13,6 +13,7 @@ use seawall_kvm::{Errno, KickTarget, KvmError, PowerState, RegId, SeaExit, VcpuE
 use crate::backend::{Kicker, VcpuBackend};
 use crate::memory_layout::SERIAL_BASE;
 use crate::options::VmOptions;
+use crate::simulated::kick::SimulatedKick;
 use crate::simulated::quarantine::SimulatedQuarantine;
 use crate::simulated::script::{AbortStep, Piece, Step, template};
 
@@ -47,20 +48,6 @@ pub(crate) struct SimulatedVcpu {
     refused_injection: Option<Errno>,
     /// What every `KVM_SET_ONE_REG` of a register fails with.
     refused_registers: BTreeMap<RegId, Errno>,
-}
-
-#[derive(Debug, Default)]
-struct SimulatedKick {
-    kicked: Mutex<bool>,
-    changed: Condvar,
-}
-
-impl Kicker for SimulatedKick {
-    fn kick(&self) -> Result<(), KvmError> {
-        *self.kicked.lock().unwrap_or_else(PoisonError::into_inner) = true;
-        self.changed.notify_all();
-        Ok(())
-    }
 }
 
 /// What `KVM_ARM_VCPU_INIT` leaves. The affinity is the one KVM gives: 16 vCPUs at level 0, then 256 at each further level.
@@ -119,36 +106,6 @@ impl SimulatedVcpu {
         Ok(())
     }
 
-    /// Waits as a vCPU in the guest does: until kicked.
-    fn wait_for_kick(&self) {
-        let mut kicked = self.kick.kicked.lock().unwrap_or_else(PoisonError::into_inner);
-        while !*kicked {
-            kicked = self
-                .kick
-                .changed
-                .wait(kicked)
-                .unwrap_or_else(PoisonError::into_inner);
-        }
-    }
-
-    /// Waits as a vCPU in the guest does, until kicked or until then. Returns how much time is left.
-    fn wait_for_kick_until(&self, end: Instant) -> Duration {
-        let mut kicked = self.kick.kicked.lock().unwrap_or_else(PoisonError::into_inner);
-        loop {
-            let left = end.saturating_duration_since(Instant::now());
-            if *kicked || left.is_zero() {
-                return left;
-            }
-            let woken = self.kick.changed.wait_timeout(kicked, left);
-            kicked = woken.unwrap_or_else(PoisonError::into_inner).0;
-        }
-    }
-
-    /// Says whether the vCPU was kicked, and forgets it.
-    fn take_kick(&self) -> bool {
-        std::mem::take(&mut *self.kick.kicked.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
     /// The guest gets to an instruction that aborts.
     fn reach(&mut self, abort: &AbortStep) {
         self.set(RegId::PC, abort.pc.bits());
@@ -173,7 +130,7 @@ impl SimulatedVcpu {
         // Without the capability KVM makes an SError of it. Masked, it stays pending, and the access runs again for ever.
         self.pend_serror(SError::decode(SERROR_IDS));
         if self.serror.is_some() {
-            self.wait_for_kick();
+            self.kick.wait();
         }
         VcpuExit::Interrupted
     }
@@ -257,7 +214,7 @@ impl VcpuBackend for SimulatedVcpu {
                 .insert(RegId::x(0).unwrap_or(RegId::PC), u64::from_le_bytes(data));
         }
         loop {
-            if self.take_kick() {
+            if self.kick.take() {
                 return Ok(VcpuExit::Interrupted);
             }
             if let Some(byte) = self.console.pop_front() {
@@ -280,7 +237,7 @@ impl VcpuBackend for SimulatedVcpu {
             }
             self.unresolved = None;
             let Some(step) = self.steps.pop_front() else {
-                self.wait_for_kick();
+                self.kick.wait();
                 continue;
             };
             match step {
@@ -322,14 +279,14 @@ impl VcpuBackend for SimulatedVcpu {
                 }
                 Step::SystemEvent(kind) => return Ok(VcpuExit::SystemEvent { kind, flags: Some(0) }),
                 Step::Run { time } => {
-                    let left = self.wait_for_kick_until(Instant::now() + time);
+                    let left = self.kick.wait_until(Instant::now() + time);
                     if !left.is_zero() {
                         self.steps.push_front(Step::Run { time: left });
                     }
                 }
                 Step::Spin => {
                     self.steps.push_front(Step::Spin);
-                    self.wait_for_kick();
+                    self.kick.wait();
                 }
                 Step::Exit { reason } => {
                     return Ok(VcpuExit::Unknown {

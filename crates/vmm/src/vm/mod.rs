@@ -16,28 +16,26 @@ mod create;
 mod goal;
 mod lookout;
 mod lost_page;
+mod memory;
 mod message;
 mod restart;
 mod state;
 mod thread;
+mod vcpus;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, mpsc};
 use std::time::Duration;
 
-use seawall_arm64::{AbortKind, Pstate};
-use seawall_kvm::{Errno, GuestMemory, GuestMemoryError, MemoryErrorWatch, RegId};
+use seawall_kvm::{Errno, GuestMemory, MemoryErrorWatch};
 
-use crate::containment::signalled;
 use crate::devices::Bus;
 use crate::error::VmError;
-use crate::event::{Event, EventKind, Injection, MemoryFailure, Outbox, Wake};
-use crate::memory_layout;
-use crate::mode;
+use crate::event::{Event, EventKind, MemoryFailure, Outbox, Wake};
 use crate::options::VmOptions;
-use crate::sea::{AbortRequest, Decision, Ledger, PoisonedPage};
+use crate::sea::{Decision, Ledger};
 use crate::statistics::{Statistics, VmStats};
-use crate::vcpu::{Answer, AnswerOutcome, Ask, RunContext, VcpuCommand};
+use crate::vcpu::{Answer, AnswerOutcome, Ask, RunContext};
 use state::StateCell;
 
 pub(crate) use message::Message;
@@ -252,70 +250,6 @@ impl Vm {
         receiver.recv_timeout(limit).is_ok()
     }
 
-    /// Reads a register of a vCPU that does not run, by its Arm name in lower case.
-    pub fn get_register(&self, vcpu: u32, name: &str, reply: Reply<u64>) {
-        match RegId::by_name(name) {
-            Some(register) => self.command(vcpu, "getRegister()", reply, |reply| {
-                VcpuCommand::GetRegister(register, reply)
-            }),
-            None => reply(Err(VmError::NoSuchRegister {
-                name: name.to_owned(),
-            })),
-        }
-    }
-
-    /// Writes a register of a vCPU that does not run, by its Arm name in lower case. PSTATE takes the modes of a guest that we
-    /// support: no EL2, no AArch32 but EL0's.
-    pub fn set_register(&self, vcpu: u32, name: &str, value: u64, reply: Reply<()>) {
-        let Some(register) = RegId::by_name(name) else {
-            return reply(Err(VmError::NoSuchRegister {
-                name: name.to_owned(),
-            }));
-        };
-        // The kernel refuses some of these modes, as an ioctl that failed; the simulator has nobody to refuse them.
-        if register == RegId::PSTATE
-            && let Err(mode) = mode::check(Pstate::from_bits(value))
-        {
-            return reply(Err(VmError::UnsupportedPstate { mode }));
-        }
-        self.command(vcpu, "setRegister()", reply, |reply| {
-            VcpuCommand::SetRegister(register, value, reply)
-        });
-    }
-
-    /// Injects an abort into a vCPU that does not run, for its last access where there was one. It takes the place of an
-    /// abort that waits.
-    pub fn inject_abort(&self, vcpu: u32, request: AbortRequest, reply: Reply<Injection>) {
-        let operation = match request.kind {
-            AbortKind::Data => "injectDataAbort()",
-            AbortKind::Instruction => "injectInstructionAbort()",
-        };
-        self.command(vcpu, operation, reply, |reply| {
-            VcpuCommand::InjectAbort(request, reply)
-        });
-    }
-
-    /// Injects an SError into a vCPU that does not run; `iss` has 25 bits.
-    pub fn inject_serror(&self, vcpu: u32, iss: Option<u32>, reply: Reply<Injection>) {
-        self.command(vcpu, "injectSError()", reply, |reply| {
-            VcpuCommand::InjectSError(iss, reply)
-        });
-    }
-
-    fn command<T: 'static>(
-        &self,
-        vcpu: u32,
-        operation: &'static str,
-        reply: Reply<T>,
-        command: impl FnOnce(Reply<T>) -> VcpuCommand,
-    ) {
-        self.send(Message::Vcpu {
-            vcpu,
-            operation,
-            command: command(answered(operation, reply)),
-        });
-    }
-
     /// The state, as of now.
     #[must_use]
     pub fn state(&self) -> VmState {
@@ -382,93 +316,6 @@ impl Vm {
             console_bytes_lost: events.console_bytes_lost,
             decisions: self.shared.statistics.decisions(),
         }
-    }
-
-    /// Copies `len` bytes of guest RAM at `gpa`, also while the guest runs. A lost page is never read.
-    ///
-    /// # Errors
-    /// [`VmError::OutsideGuestMemory`], [`VmError::PoisonedPage`], [`VmError::InaccessibleGuestMemory`],
-    /// [`VmError::Closed`].
-    pub fn read_memory(&self, gpa: u64, len: usize) -> Result<Vec<u8>, VmError> {
-        let memory = self.good_memory("memory.read()", gpa, len)?;
-        // Checked before anything is allocated: a length of nonsense is an error, not the end of the process.
-        let offset = memory_layout::ram_offset(&memory, gpa, len)?;
-        let mut buffer = Vec::new();
-        buffer
-            .try_reserve_exact(len)
-            .map_err(|_| VmError::NoMemory { len })?;
-        buffer.resize(len, 0);
-        self.copied(gpa, memory.read(offset, &mut buffer))?;
-        Ok(buffer)
-    }
-
-    /// Copies `data` into guest RAM at `gpa`, also while the guest runs. A lost page is never written.
-    ///
-    /// # Errors
-    /// [`VmError::OutsideGuestMemory`], [`VmError::PoisonedPage`], [`VmError::InaccessibleGuestMemory`],
-    /// [`VmError::Closed`].
-    pub fn write_memory(&self, gpa: u64, data: &[u8]) -> Result<(), VmError> {
-        let memory = self.good_memory("memory.write()", gpa, data.len())?;
-        let offset = memory_layout::ram_offset(&memory, gpa, data.len())?;
-        self.copied(gpa, memory.write(offset, data))
-    }
-
-    /// What came of a copy of guest RAM. A memory error that it met is one of the guest's.
-    fn copied(&self, gpa: u64, copied: Result<(), GuestMemoryError>) -> Result<(), VmError> {
-        if let Err(GuestMemoryError::Inaccessible {
-            error: Some(signal), ..
-        }) = copied
-        {
-            let (gpa, report) = signalled(signal);
-            self.send(Message::Lost { gpa, report });
-        }
-        copied.map_err(|error| memory_layout::inaccessible(error, gpa))
-    }
-
-    /// Guest RAM, if no byte of the range is on a lost page. One that is lost meanwhile ends the copy at its fix-up.
-    fn good_memory(
-        &self,
-        operation: &'static str,
-        gpa: u64,
-        len: usize,
-    ) -> Result<Arc<GuestMemory>, VmError> {
-        let resources = self
-            .shared
-            .resources
-            .read()
-            .unwrap_or_else(PoisonError::into_inner);
-        let held = resources.as_ref().ok_or(VmError::Closed { operation })?;
-        match held.context.ledger().lost(gpa, len as u64) {
-            Some(page) => Err(VmError::poisoned(page)),
-            None => Ok(Arc::clone(&held.memory)),
-        }
-    }
-
-    /// Every lost page, by address; none once the VM is closed.
-    #[must_use]
-    pub fn poisoned_pages(&self) -> Vec<PoisonedPage> {
-        let resources = self
-            .shared
-            .resources
-            .read()
-            .unwrap_or_else(PoisonError::into_inner);
-        resources
-            .as_ref()
-            .map_or_else(Vec::new, |held| held.context.ledger().pages().copied().collect())
-    }
-
-    /// Says that pages of guest RAM are lost, before anybody needs them: whatever pages the range touches. They are out of
-    /// reach when the answer comes, and each is told by an event of its own. A page that is known to be lost is left as it
-    /// is.
-    pub fn report_poison(&self, gpa: u64, len: u64, reply: Reply<()>) {
-        let reply = answered("reportPoison()", reply);
-        self.send(Message::ReportPoison { gpa, len, reply });
-    }
-
-    /// Puts fresh zeroed memory in the place of the lost page around an address. What the guest had there is lost for good.
-    pub fn replace_page(&self, gpa: u64, reply: Reply<()>) {
-        let reply = answered("replacePage()", reply);
-        self.send(Message::ReplacePage { gpa, reply });
     }
 
     /// Hands input to the guest's console; returns how many bytes its UART took. Where that is not all, `wake` is called when
