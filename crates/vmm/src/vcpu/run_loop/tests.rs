@@ -20,6 +20,12 @@ const SEA: VcpuExit = VcpuExit::ArmSea(SeaExit {
     gpa: Some(Gpa::from_bits(0x8010_0000)),
 });
 
+const SIGNAL: VcpuExit = VcpuExit::MemoryErrorSignal(MemoryErrorSignal {
+    code: SignalCode::ActionRequired,
+    offset: 0x10_0000,
+    lsb: 12,
+});
+
 fn context(recoverable: RecoverablePolicy) -> RunContext {
     fake::context(recoverable, Arc::new(Outbox::new(Box::new(|| {}))))
 }
@@ -55,6 +61,13 @@ fn failures(context: &RunContext) -> Vec<MemoryFailure> {
             _ => None,
         })
         .collect()
+}
+
+/// Puts fresh memory in the place of the page that [`SEA`] loses, as the control thread does.
+fn replace(context: &RunContext) {
+    context.quarantine.replace(0x10_0000, 4096).expect("it was taken");
+    let state = crate::sea::PageState::Replaced;
+    context.ledger().set_state(Gpa::from_bits(0x8010_0000), state);
 }
 
 #[test]
@@ -335,104 +348,6 @@ fn a_guest_that_cannot_fetch_its_handler_ends_and_one_that_copies_does_not() {
     assert_eq!(aborts_without_a_page(0x9200_0014), 9);
 }
 
-/// Runs a vCPU whose first error is deferred; what it meets then.
-fn deferred(limit: Duration, exits: impl IntoIterator<Item = VcpuExit>) -> (Vec<MemoryFailure>, FakeVcpu) {
-    let mut context = context(RecoverablePolicy::Pause);
-    context.policy.defer = limit;
-    let mut position = VcpuPosition::default();
-    let mut vcpu = FakeVcpu::with_exits([SEA].into_iter().chain(exits));
-    assert_eq!(
-        run(&mut vcpu, &mut position, &context),
-        ParkReason::MemoryErrorPauses
-    );
-    let decisions = Decisions::from([(1, Decision::Defer)]);
-    let mailbox = Arc::new(Mailbox::default());
-    mailbox.request_park();
-    // Until there are no exits left, or another error pauses it.
-    position.run(7, &mut vcpu, &context, &mailbox, &decisions);
-    (failures(&context), vcpu)
-}
-
-const SIGNAL: VcpuExit = VcpuExit::MemoryErrorSignal(MemoryErrorSignal {
-    code: SignalCode::ActionRequired,
-    offset: 0x10_0000,
-    lsb: 12,
-});
-
-#[test]
-fn a_deferred_access_gets_its_whole_abort_when_its_tries_are_over() {
-    let (failures, vcpu) = deferred(Duration::from_secs(60), std::iter::repeat_n(SIGNAL, 101));
-    let actions: Vec<_> = failures.iter().map(|failure| failure.action).collect();
-    assert_eq!(
-        actions,
-        [FailureAction::Pause, FailureAction::Defer, FailureAction::Inject]
-    );
-    let report = failures[2].deferral.expect("it is over");
-    assert_eq!((report.retries, report.outcome), (100, DeferralOutcome::Deadline));
-    assert!(report.time >= Duration::from_millis(100));
-    assert_eq!(
-        failures[2].error.esr(),
-        Some(DATA_ABORT),
-        "not what the signal leaves of it"
-    );
-    assert_eq!(failures[2].ledger.failures, 1, "a retry is no failure of its own");
-    assert_eq!(vcpu.get(RegId::ESR_EL1), DATA_ABORT.bits());
-}
-
-#[test]
-fn a_deferral_ends_when_its_time_is_over_or_with_none_at_once() {
-    let (failures, _) = deferred(Duration::from_millis(5), std::iter::repeat_n(SIGNAL, 20));
-    let report = failures[2].deferral.expect("it is over");
-    assert_eq!(report.outcome, DeferralOutcome::Deadline);
-    assert!(report.retries <= 5, "{report:?}");
-    let (failures, vcpu) = deferred(Duration::ZERO, []);
-    assert_eq!((failures.len(), failures[1].action), (2, FailureAction::Inject));
-    assert_eq!(vcpu.get(RegId::ESR_EL1), DATA_ABORT.bits());
-}
-
-#[test]
-fn a_deferral_ends_when_the_vcpu_goes_on() {
-    // An error on another page at the same instruction is another error.
-    let elsewhere = VcpuExit::ArmSea(SeaExit {
-        esr: DATA_ABORT,
-        gva: None,
-        gpa: Some(Gpa::from_bits(0x8010_1000)),
-    });
-    let (failures, _) = deferred(Duration::from_secs(60), [SIGNAL, elsewhere]);
-    let report = failures[2].deferral.expect("it is over");
-    assert_eq!((report.retries, report.outcome), (1, DeferralOutcome::Retired));
-    assert_eq!(
-        (failures[2].action, &failures[2].injection),
-        (FailureAction::Defer, &None)
-    );
-    assert_eq!(failures[3].error.gpa, Some(Gpa::from_bits(0x8010_1000)));
-}
-
-#[test]
-fn a_deferred_access_that_gets_worse_is_never_injected() {
-    let worse = VcpuExit::ArmSea(SeaExit {
-        esr: Esr::from_bits(0x9200_1010),
-        gva: None,
-        gpa: Some(Gpa::from_bits(0x8010_0000)),
-    });
-    let (failures, vcpu) = deferred(Duration::from_secs(60), [SIGNAL, worse]);
-    let last = failures.last().expect("some");
-    assert_eq!(
-        (last.action, last.severity),
-        (FailureAction::Stop, Severity::Fatal)
-    );
-    let report = last.deferral.expect("it is over");
-    assert_eq!((report.retries, report.outcome), (1, DeferralOutcome::Deadline));
-    assert_eq!(vcpu.writes, [], "nothing was injected");
-}
-
-/// Puts fresh memory in the place of the page that [`SEA`] loses, as the control thread does.
-fn replace(context: &RunContext) {
-    context.quarantine.replace(0x10_0000, 4096).expect("it was taken");
-    let state = crate::sea::PageState::Replaced;
-    context.ledger().set_state(Gpa::from_bits(0x8010_0000), state);
-}
-
 #[test]
 fn an_access_that_left_the_guest_before_its_page_was_replaced_runs_again() {
     let context = context(RecoverablePolicy::Inject);
@@ -444,29 +359,6 @@ fn an_access_that_left_the_guest_before_its_page_was_replaced_runs_again() {
     assert_eq!(vcpu.entries[1], VcpuEntry::Retry);
     assert_eq!(vcpu.writes, [], "there is no abort");
     assert_eq!(context.outbox.take_events().len(), 1, "that of the first error");
-}
-
-#[test]
-fn a_replaced_page_that_is_lost_again_is_no_retry_of_a_deferral() {
-    let context = context(RecoverablePolicy::Pause);
-    let mut position = VcpuPosition::default();
-    run(&mut FakeVcpu::with_exits([SEA]), &mut position, &context);
-    replace(&context);
-    let mut vcpu = FakeVcpu::with_exits([SEA]);
-    let decisions = Decisions::from([(1, Decision::Defer)]);
-    let mailbox = Arc::new(Mailbox::default());
-    mailbox.request_park();
-    let reason = position.run(7, &mut vcpu, &context, &mailbox, &decisions);
-    assert_eq!(reason, ParkReason::MemoryErrorPauses, "the policy decides anew");
-    let failures = failures(&context);
-    let last = failures.last().expect("it is told");
-    assert_eq!((last.action, last.ledger.failures), (FailureAction::Pause, 2));
-    let state = context.page_state(Some(LOST));
-    assert_eq!(
-        state,
-        Some(crate::sea::PageState::Quarantined),
-        "out of reach again"
-    );
 }
 
 #[test]
@@ -487,127 +379,8 @@ fn a_signal_of_before_its_page_was_replaced_is_not_an_error_of_the_new_page() {
     assert!(!context.is_replaced(LOST));
 }
 
-#[test]
-fn the_time_of_a_deferral_stands_still_while_the_vm_is_paused() {
-    let mut context = context(RecoverablePolicy::Pause);
-    context.policy.defer = Duration::from_secs(3600);
-    let mut position = VcpuPosition::default();
-    run(&mut FakeVcpu::with_exits([SEA]), &mut position, &context);
-    let decisions = Decisions::from([(1, Decision::Defer)]);
-    let mailbox = Arc::new(Mailbox::default());
-    mailbox.request_park();
-    let mut vcpu = FakeVcpu::with_exits([SIGNAL]);
-    position.run(7, &mut vcpu, &context, &mailbox, &decisions);
-    context.policy.defer = Duration::from_millis(500);
-    std::thread::sleep(Duration::from_millis(600));
-    run(&mut FakeVcpu::with_exits([SIGNAL]), &mut position, &context);
-    let failures = failures(&context);
-    assert_eq!(failures.len(), 2, "the time is not over: {failures:?}");
-}
-
-/// A guest that is told of its lost pages by error records. With `busy` it has one to read already.
-fn told(busy: bool) -> RunContext {
-    let memory = Arc::new(seawall_kvm::GuestMemory::create(16 << 20, None).expect("memory"));
-    let way = Way::Ghes(Box::new(ErrorSources::new(0x8080_0000, None)));
-    let notifier = GuestNotifier::new(way, memory, mpsc::channel().0);
-    if busy {
-        notifier.tell_by_interrupt((Gpa::from_bits(0x8020_0000), 4096), None);
-    }
-    let mut context = context(RecoverablePolicy::Inject);
-    context.policy.defer = Duration::from_millis(20);
-    context.notifier = Some(notifier);
-    context
-}
-
-fn in_the_guests_kernel(exits: impl IntoIterator<Item = VcpuExit>) -> FakeVcpu {
-    let mut vcpu = FakeVcpu::with_exits(exits);
-    vcpu.registers.insert(RegId::PSTATE, 0x6000_0005);
-    vcpu
-}
-
-#[test]
-fn an_access_whose_page_the_guest_was_not_told_of_yet_is_not_done_without_it() {
-    let context = told(true);
-    let mut position = VcpuPosition::default();
-    let mut vcpu = in_the_guests_kernel([SEA]);
-    run(&mut vcpu, &mut position, &context);
-    let first = failures(&context);
-    assert_eq!((first[0].action, first[0].notified), (FailureAction::Defer, None));
-    // A handler of an interrupt writes to the console.
-    vcpu.registers.insert(RegId::PC, 0x55_5550);
-    run(&mut vcpu, &mut position, &context);
-    assert_eq!(failures(&context), []);
-}
-
-#[test]
-fn two_pages_in_turn_come_to_the_end_of_their_time() {
-    let context = told(false);
-    let other = VcpuExit::MemoryErrorSignal(MemoryErrorSignal {
-        code: SignalCode::ActionRequired,
-        offset: 0x20_0000,
-        lsb: 12,
-    });
-    // Two tasks of one vCPU, for four times as long as an access may be put off.
-    let exits = std::iter::once(SEA).chain((0..40).flat_map(|_| [other, other, SIGNAL, SIGNAL]));
-    run(
-        &mut in_the_guests_kernel(exits),
-        &mut VcpuPosition::default(),
-        &context,
-    );
-    let failures = failures(&context);
-    assert!(failures.iter().any(|failure| failure.injection.is_some()));
-    let is_retired = |failure: &&MemoryFailure| {
-        failure
-            .deferral
-            .is_some_and(|deferral| deferral.outcome == DeferralOutcome::Retired)
-    };
-    assert_eq!(
-        failures.iter().filter(is_retired).count(),
-        0,
-        "nobody has read anything"
-    );
-}
-
-#[test]
-fn an_abort_of_one_kind_waits_like_any_other_and_is_of_that_kind() {
-    let mut context = told(false);
-    context.policy.recoverable = RecoverablePolicy::Pause;
-    let mut position = VcpuPosition::default();
-    let mut vcpu = in_the_guests_kernel([SEA]);
-    run(&mut vcpu, &mut position, &context);
-    let decisions = Decisions::from([(1, Decision::Inject(Some(AbortKind::Instruction)))]);
-    let mailbox = Arc::new(Mailbox::default());
-    mailbox.request_park();
-    let mut vcpu = in_the_guests_kernel((0..200).map(|_| SIGNAL));
-    position.run(7, &mut vcpu, &context, &mailbox, &decisions);
-    let failures = failures(&context);
-    let actions: Vec<_> = failures.iter().map(|failure| failure.action).collect();
-    assert_eq!(
-        actions[..3],
-        [FailureAction::Pause, FailureAction::Defer, FailureAction::Inject]
-    );
-    let injection = failures[2].injection.as_ref().expect("its time was over");
-    let esr = injection.esr.expect("it was taken");
-    assert_eq!(
-        esr.exception_class().bits() >> 1,
-        0x20 >> 1,
-        "an instruction abort"
-    );
-}
-
-#[test]
-fn a_guest_that_gets_an_serror_is_told_of_its_page_too() {
-    let mut context = told(false);
-    context.policy.recoverable = RecoverablePolicy::Pause;
-    let mut position = VcpuPosition::default();
-    run(&mut in_the_guests_kernel([SEA]), &mut position, &context);
-    let decisions = Decisions::from([(1, Decision::InjectSError(None))]);
-    let mailbox = Arc::new(Mailbox::default());
-    mailbox.request_park();
-    position.run(7, &mut in_the_guests_kernel([]), &context, &mailbox, &decisions);
-    assert_eq!(failures(&context)[1].notified.map(|told| told.acked), Some(None));
-}
-
 mod arbitrary;
-mod faults;
+mod deferral;
 mod hostile;
+mod faults;
+mod told;
