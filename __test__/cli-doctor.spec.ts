@@ -23,6 +23,7 @@ const good: HostFacts = {
   platform: 'linux',
   arch: 'arm64',
   kernel: '7.3.4',
+  addonPackage: 'seawall-linux-arm64-gnu@0.1.0',
   support,
   kvm: { open: 'ok', group: 'kvm' },
   capabilities: 0n,
@@ -76,7 +77,22 @@ test('a host on which there is nothing to do passes every check', (t) => {
 })
 
 for (const [what, facts, id, status, found, change] of [
-  ['no addon', { support: missing }, 'addon', 'missing', /^there is none for linux on arm64$/, /npm install/],
+  [
+    'no addon',
+    { support: missing },
+    'addon',
+    'missing',
+    /^none loads for linux on arm64$/,
+    /^npm install seawall-linux-arm64-gnu@0\.1\.0; in a clone: npm run build$/,
+  ],
+  [
+    'no package of its platform',
+    { support: missing, addonPackage: null },
+    'addon',
+    'missing',
+    /^none loads for linux on arm64$/,
+    /^no package is made for this platform/,
+  ],
   ['another architecture', { arch: 'x64' }, 'platform', 'missing', /^linux on x64$/, /npm run lab/],
   ['another system', { platform: 'darwin' }, 'platform', 'missing', /^darwin on arm64$/, /npm run lab/],
   [

@@ -161,6 +161,7 @@ test('docs/cli.md has a row for every check of the doctor', (t) => {
     platform: 'linux',
     arch: 'arm64',
     kernel: '0',
+    addonPackage: null,
     support: { status: 'unsupported', reasons: [], kernel: '0', capabilities },
     kvm: { open: 'ok', group: null },
     capabilities: 0n,

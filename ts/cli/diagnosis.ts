@@ -41,17 +41,14 @@ export function diagnose(facts: HostFacts): Check[] {
   ]
 }
 
-function addon({ support, platform, arch }: HostFacts): Check {
+function addon({ support, addonPackage, platform, arch }: HostFacts): Check {
   const why = 'all of Seawall but its types and its JSON functions is native code'
-  return support instanceof SeawallError
-    ? check(
-        'addon',
-        'missing',
-        `there is none for ${platform} on ${arch}`,
-        why,
-        'npm install --include=optional; in a clone: npm run build',
-      )
-    : check('addon', 'ok', 'loads', why)
+  if (!(support instanceof SeawallError)) return check('addon', 'ok', 'loads', why)
+  const change =
+    addonPackage === null
+      ? 'no package is made for this platform; in a clone npm run build may be able to make it'
+      : `npm install ${addonPackage}; in a clone: npm run build`
+  return check('addon', 'missing', `none loads for ${platform} on ${arch}`, why, change)
 }
 
 function platform({ platform, arch }: HostFacts): Check {

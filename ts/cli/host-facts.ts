@@ -2,6 +2,8 @@ import { closeSync, openSync, readdirSync, readFileSync, statSync } from 'node:f
 import { release } from 'node:os'
 import { SeawallError } from '../errors.ts'
 import { type HostSupport, probeHost } from '../host.ts'
+import { platformPackage } from '../platform.ts'
+import { version } from '../version.ts'
 
 /** What can be found out about a host. `null` is "not known": the file is not there, or may not be read. */
 export interface HostFacts {
@@ -10,6 +12,8 @@ export interface HostFacts {
   readonly arch: string
   /** The kernel's release. */
   readonly kernel: string
+  /** The package with the addon for this machine, in the version that belongs to this one; `null` where none is made. */
+  readonly addonPackage: string | null
   /** What the probe says; its complaint where there is no addon. */
   readonly support: HostSupport | SeawallError
   /** How opening `/dev/kvm` ended, `ok` or an errno, and the group that owns it. */
@@ -50,6 +54,7 @@ export function readHostFacts(): HostFacts {
     platform: process.platform,
     arch: process.arch,
     kernel: release(),
+    addonPackage: addonPackage(),
     support: probe(),
     kvm: { open: openKvm(), group: groupOf('/dev/kvm') },
     capabilities: capabilities === null ? null : BigInt(`0x${capabilities}`),
@@ -68,6 +73,11 @@ export function readHostFacts(): HostFacts {
     hugePages: readHugePages('/sys/kernel/mm/hugepages'),
     vm: Object.fromEntries(sysctls) as HostFacts['vm'],
   }
+}
+
+function addonPackage(): string | null {
+  const name = platformPackage()
+  return name === null ? null : `${name}@${version()}`
 }
 
 function probe(): HostFacts['support'] {
