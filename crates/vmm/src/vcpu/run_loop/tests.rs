@@ -381,6 +381,6 @@ fn a_signal_of_before_its_page_was_replaced_is_not_an_error_of_the_new_page() {
 
 mod arbitrary;
 mod deferral;
-mod hostile;
 mod faults;
+mod hostile;
 mod told;

@@ -6,7 +6,7 @@ use seawall_kvm::GuestMemory;
 use super::arbitrary::exits;
 use super::*;
 use crate::ghes::REGION_SIZE;
-use crate::memory_layout::{self, RAM_BASE};
+use crate::memory_layout::RAM_BASE;
 use crate::sea::VerdictReason;
 
 const RAM: u64 = 1 << 20;
@@ -80,7 +80,7 @@ proptest! {
         for Turn { registers, writes, exits } in turns {
             for (offset, bytes) in writes {
                 // As the guest would: what does not fit into RAM is no access to RAM.
-                if memory_layout::write(&memory, RAM_BASE + offset, &bytes).is_ok() {
+                if memory.write(offset, &bytes).is_ok() {
                     let start = usize::try_from(offset).expect("small");
                     expected[start..start + bytes.len()].copy_from_slice(&bytes);
                 }
