@@ -4,6 +4,7 @@
 //! guest has something to read. A lock is held for a few copies, and nobody waits while holding it.
 
 use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
@@ -24,6 +25,9 @@ pub(crate) struct GuestNotifier {
     way: Way,
     memory: Arc<GuestMemory>,
     control: mpsc::Sender<Message>,
+    /// The control thread was called and has not begun to look since: a guest that meets its lost pages again and again does not
+    /// fill its inbox.
+    is_called: AtomicBool,
 }
 
 /// How a guest is told.
@@ -98,7 +102,12 @@ pub struct FailedNotification {
 impl GuestNotifier {
     /// The way to a guest as it is at boot.
     pub(crate) fn new(way: Way, memory: Arc<GuestMemory>, control: mpsc::Sender<Message>) -> Self {
-        let notifier = Self { way, memory, control };
+        let notifier = Self {
+            way,
+            memory,
+            control,
+            is_called: AtomicBool::new(false),
+        };
         notifier.place();
         notifier
     }
@@ -168,6 +177,11 @@ impl GuestNotifier {
             self.have_looked_after();
         }
         waited == Waited::Done(Telling::Written)
+    }
+
+    /// Begins a look of the control thread: what comes from here on calls it again.
+    pub(crate) fn begin_look(&self) {
+        self.is_called.store(false, Ordering::SeqCst);
     }
 
     /// Says what there is to say, and in what time to look again.
@@ -268,8 +282,10 @@ impl GuestNotifier {
     }
 
     fn have_looked_after(&self) {
-        // The control thread is gone once the VM is closed.
-        drop(self.control.send(Message::LookAfterGuest));
+        if !self.is_called.swap(true, Ordering::SeqCst) {
+            // The control thread is gone once the VM is closed.
+            drop(self.control.send(Message::LookAfterGuest));
+        }
     }
 }
 
@@ -294,12 +310,16 @@ mod tests {
             assert!(notifier.tell_by_exception((gpa, PAGE_SIZE), gpa, pause));
             inbox.try_iter().count()
         };
+        let look = || {
+            notifier.begin_look();
+            notifier.advance()
+        };
         assert_eq!(wakes(0), 1);
-        assert_eq!(notifier.advance(), Some(ghes::ACK_PAUSE));
+        assert_eq!(look(), Some(ghes::ACK_PAUSE));
         read();
         assert_eq!(wakes(1), 0, "it looks in a moment");
         read();
-        assert_eq!(notifier.advance(), None);
+        assert_eq!(look(), None);
         assert_eq!(wakes(2), 1, "it had nothing to wait for");
     }
 }

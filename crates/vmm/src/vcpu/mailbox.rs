@@ -202,6 +202,11 @@ impl Mailbox {
         self.defers.store(defers, Ordering::Relaxed);
     }
 
+    /// Says that one does. `false`: that was so already, and whoever kicks knows it or has been called.
+    pub(super) fn begin_deferral(&self) -> bool {
+        !self.defers.swap(true, Ordering::Relaxed)
+    }
+
     /// Whether an access of the vCPU runs again without its abort.
     pub(crate) fn defers(&self) -> bool {
         self.defers.load(Ordering::Relaxed)

@@ -47,9 +47,10 @@ impl VcpuPosition {
             self.pending = Some(PendingFailure { seq, failure });
         } else if failure.action == FailureAction::Defer {
             self.deferral = Some(Box::new(Deferral::new(seq, failure, kind, context)));
-            mailbox.set_defers(true);
-            // The control thread is gone once the VM is closed.
-            drop(context.control.send(Message::LookAfterGuest));
+            if mailbox.begin_deferral() {
+                // The control thread is gone once the VM is closed.
+                drop(context.control.send(Message::LookAfterGuest));
+            }
         }
     }
 

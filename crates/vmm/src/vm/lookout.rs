@@ -15,12 +15,16 @@ impl Control {
     /// reads nothing.
     pub(super) fn look_after_notifications(&mut self) {
         self.next_notification = None;
-        let Some((_, context)) = self.resources().filter(|_| self.state() == VmState::Running) else {
+        let Some((_, context)) = self.resources() else {
             return;
         };
         let Some(notifier) = &context.notifier else {
             return;
         };
+        notifier.begin_look();
+        if self.state() != VmState::Running {
+            return;
+        }
         self.next_notification = notifier.advance().map(|again| Instant::now() + again);
         if notifier.take_has_read() {
             lost_page::note_retired(&context, notifier);

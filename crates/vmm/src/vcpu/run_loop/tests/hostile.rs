@@ -64,6 +64,45 @@ fn all(memory: &GuestMemory) -> Vec<u8> {
     bytes
 }
 
+#[test]
+fn a_guest_that_touches_a_lost_page_again_and_again_does_not_fill_the_inbox_of_the_control_thread() {
+    const EL1_MASKED: u64 = 0x3c5;
+    let memory = Arc::new(GuestMemory::create(16 << 20, None).expect("memory"));
+    let way = Way::Ghes(Box::new(ErrorSources::new(0x8080_0000, None)));
+    let (control, inbox) = mpsc::channel();
+    let notifier = GuestNotifier::new(way, memory, control);
+    let mut context = context(RecoverablePolicy::Inject);
+    context.policy.same_fault_limit = u32::MAX;
+    let looks = |context: &RunContext| {
+        let mut vcpu = FakeVcpu::with_exits((0..1000).map(|_| SIGNAL));
+        vcpu.registers.insert(RegId::PSTATE, EL1_MASKED);
+        run(&mut vcpu, &mut VcpuPosition::default(), context);
+        inbox.try_iter().count()
+    };
+    context.notifier = Some(notifier);
+    assert_eq!(looks(&context), 1);
+    assert_eq!(looks(&context), 0, "it has not looked since");
+}
+
+#[test]
+fn a_guest_whose_accesses_run_again_by_turns_does_not_fill_the_inbox_of_the_control_thread() {
+    let (control, inbox) = mpsc::channel();
+    let memory = Arc::new(GuestMemory::create(16 << 20, None).expect("memory"));
+    let way = Way::Ghes(Box::new(ErrorSources::new(0x8080_0000, None)));
+    let mut context = context(RecoverablePolicy::Inject);
+    context.policy.defer = Duration::from_secs(3600);
+    context.notifier = Some(GuestNotifier::new(way, memory, mpsc::channel().0));
+    context.control = control;
+    let other = VcpuExit::MemoryErrorSignal(MemoryErrorSignal {
+        code: SignalCode::ActionRequired,
+        offset: 0x18_0000,
+        lsb: 12,
+    });
+    let mut vcpu = in_the_guests_kernel((0..500).flat_map(|_| [SIGNAL, other]));
+    run(&mut vcpu, &mut VcpuPosition::default(), &context);
+    assert_eq!(inbox.try_iter().count(), 1);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases / 4))]
     #[test]
