@@ -22,7 +22,7 @@ Parts, all but the last by default
   copies     copies of the package in one process
   ends       processes that end in the middle of things
   workers    workers that do, on Node ${NODE_LINES.join(', ')}
-  kvm        the storms on KVM, in the lab, with a tenth of the aborts
+  kvm        the storms on KVM, in the lab, with a tenth of the aborts; 1,000 resets of a guest
 
 Exit code: 0 if everything held, 1 if something did not, 2 if a part could not be run.
 `

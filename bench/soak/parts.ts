@@ -1,5 +1,6 @@
 import { COPIES } from './copies.ts'
 import { LIFECYCLE } from './lifecycle.ts'
+import { RESETS } from './resets.ts'
 import { STORMS } from './storm.ts'
 import type { Trial } from './trial.ts'
 import { WORKERS } from './workers.ts'
@@ -10,4 +11,5 @@ export const parts: Readonly<Record<string, Readonly<Record<string, Trial>>>> = 
   lifecycle: LIFECYCLE,
   copies: COPIES,
   workers: WORKERS,
+  resets: RESETS,
 }

@@ -4,7 +4,7 @@ import type { Scale } from './trial.ts'
 /** How many vCPUs storm. */
 export const VCPUS = 4
 /** The page that they touch. */
-const POISON = 0x8010_0000n
+export const POISON = 0x8010_0000n
 /** More than any storm injects in a row: the row is the storm. */
 const NO_LIMIT = 1_000_000
 

@@ -10,6 +10,8 @@ export interface Handler {
   readonly counts: boolean
   /** How many of the storm's aborts are enough: a handler that never answers costs each its deadline. */
   readonly share: number
+  /** The page is in quarantine before the first abort: each is a signal, and consumes nothing. */
+  readonly inQuarantine?: true
   /** Begins to listen. */
   listen(vm: Vm): void
 }
@@ -25,6 +27,13 @@ function asked(decide: Decide, options: { share?: number; decisionTimeoutMs?: nu
 /** By its name, whoever hears of the storm. */
 export const HANDLERS: Readonly<Record<string, Handler>> = {
   'a listener': { policy: {}, counts: true, share: 1, listen: () => {} },
+  'a listener, of a page in quarantine': {
+    policy: {},
+    counts: true,
+    share: 1,
+    inQuarantine: true,
+    listen: () => {},
+  },
   nobody: { policy: {}, counts: false, share: 1, listen: () => {} },
   'a slow for await': {
     policy: {},
