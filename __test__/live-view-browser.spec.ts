@@ -1,18 +1,17 @@
 // The live view in a browser: SEAWALL_BROWSER is the path of one; without it one of this machine is taken.
 // SEAWALL_SCREENSHOTS is a folder into which the page is photographed.
-import { once } from 'node:events'
-import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net'
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import type { Browser, Page } from 'playwright-core'
 import { decodeEsr, type SimulatedStep, simulated, Vm, type VmOptions } from 'seawall'
 import { LiveView } from '#cli/live-view/live-view'
 import { findBrowser, NO_BROWSER, openBrowser } from '../scripts/browser.ts'
+import { lost as accessOfLost, MEMORY, SPIN } from './live-view/guest.ts'
+import { Relay } from './live-view/relay.ts'
 
-const MEMORY = 64 * 2 ** 20
-const ESR = 0x9200_0610n
-const lost: SimulatedStep = { step: 'sea', esr: ESR, gpa: 0x8200_0000n, far: 0x4000_0010n, pstate: 0x3c5n }
-const SPIN: SimulatedStep = { step: 'spin' }
+/** The guest's kernel loads from a lost page. */
+const ESR = accessOfLost.esr
+const lost: SimulatedStep = { ...accessOfLost, gpa: 0x8200_0000n, pstate: 0x3c5n }
 
 const path = findBrowser()
 const inBrowser = path === null ? test.skip : test.serial
@@ -62,50 +61,6 @@ async function look(
 /** Waits until an element has the text. */
 async function shows(page: Page, selector: string, text: string | RegExp): Promise<void> {
   await page.locator(selector).filter({ hasText: text }).first().waitFor({ state: 'visible' })
-}
-
-/** Stands between a browser and the view, so that a test can cut the connection. */
-class Relay {
-  readonly requests: string[] = []
-  readonly #sockets = new Set<Socket>()
-  readonly #server: Server
-
-  constructor(to: number) {
-    this.#server = createServer((browserSide) => {
-      const viewSide = connect(to, '127.0.0.1')
-      for (const socket of [browserSide, viewSide]) {
-        this.#sockets.add(socket)
-        socket
-          .on('error', () => {})
-          .on('close', () => {
-            this.#sockets.delete(socket)
-            browserSide.destroy()
-            viewSide.destroy()
-          })
-      }
-      browserSide.on('data', (bytes) => {
-        const request = bytes.toString('latin1').replace(/^host: .*$/im, `host: 127.0.0.1:${to}`)
-        this.requests.push(request)
-        viewSide.write(request, 'latin1')
-      })
-      viewSide.pipe(browserSide)
-    })
-  }
-
-  async port(): Promise<number> {
-    this.#server.listen(0, '127.0.0.1')
-    await once(this.#server, 'listening')
-    return (this.#server.address() as AddressInfo).port
-  }
-
-  cut(): void {
-    for (const socket of this.#sockets) socket.destroy()
-  }
-
-  close(): void {
-    this.#server.close()
-    this.cut()
-  }
 }
 
 inBrowser(`the page shows a guest: its name, its state, its console, no complaint${skipped}`, async (t) => {

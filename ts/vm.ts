@@ -15,12 +15,11 @@ import {
   type NativeBatch,
   type NativeError,
   type NativeEvent,
-  type NativeExit,
   type NativeVm,
   type NativeVmOptions,
-  toError,
   unwrap,
 } from './native.ts'
+import { toEvent, toExit } from './native-event.ts'
 import { type Decide, toDecide, toNativeOptions, type VmOptions } from './options.ts'
 import { Records } from './record.ts'
 import { redact } from './redaction.ts'
@@ -386,21 +385,4 @@ function throwLater(error: unknown): void {
 
 function only(failures: number): NativeBatch {
   return { failures, others: NONE, texts: NONE }
-}
-
-function toEvent(event: NativeEvent): VmEvent {
-  switch (event.type) {
-    case 'exit':
-      return { ...event, exit: toExit(event.exit) }
-    case 'decision-fallback': {
-      const { error, ...fallback } = event
-      return error === null ? fallback : { ...fallback, error }
-    }
-    default:
-      return event
-  }
-}
-
-function toExit({ error, ...exit }: NativeExit): VmExit {
-  return error === null ? exit : { ...exit, error: toError(error) }
 }
