@@ -17,6 +17,7 @@ const good: Elf = {
   libraries: ['libc.so.6', 'ld-linux-aarch64.so.1'],
   exports: ['seawall_sigbus_previous', 'napi_register_module_v1'],
   versions: ['GLIBC_2.17', 'GLIBC_2.28'],
+  rust: '1.95.0',
 }
 
 test('a package is made for every target of package.json, and for no other', (t) => {
@@ -110,6 +111,9 @@ Version needs section '.gnu.version_r' contains 4 entries:
   0x0010: Version: 1  File: libc.so.6  Cnt: 5
   0x0050:   Name: GLIBC_2.28  Flags: none  Version: 2
   0x0060:   Name: GLIBC_2.17  Flags: WEAK  Version: 7
+
+String dump of section '.comment':
+  [     1]  rustc version 1.96.0 (ac68faa20 2026-05-25) (built from a source tarball)
 `)
   t.deepEqual(elf, {
     class: 'ELF64',
@@ -117,5 +121,6 @@ Version needs section '.gnu.version_r' contains 4 entries:
     libraries: ['libc.so.6'],
     exports: ['napi_register_module_v1', 'extra@@OWN_1.0'],
     versions: ['GLIBC_2.17', 'GLIBC_2.28'],
+    rust: '1.96.0',
   })
 })

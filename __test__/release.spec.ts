@@ -29,7 +29,10 @@ const released: ReleaseFiles = {
   changelog: read('CHANGELOG.md').replace('Not released yet.\n', ''),
   changesets: [],
   pages: Object.fromEntries(
-    pages.map((name) => [name, read(name).replace(/\bis not published\b/, 'is published')]),
+    pages.map((name) => [
+      name,
+      read(name).replace(/\bis\s+not\s+published\b|\bNo published package\b/g, 'is published'),
+    ]),
   ),
 }
 
@@ -65,7 +68,8 @@ test('a tag, a lock, crates, a changelog and a page of another version are refus
       { pages: { 'docs/x.md': `With ${named}` } },
       /^Expected \S+ in docs\/x\.md but received .*9\.9\.9$/,
     )
-  refused({ pages: { 'README.md': 'It is not\npublished yet.' } }, /README\.md .* not published$/)
+  for (const text of ['It is not\npublished yet.', '- **No published package.**'])
+    refused({ pages: { 'README.md': text } }, /README\.md .* not published$/)
   refused({ manifest: `{ "version": "${version}" }` }, /repository/)
   refused({ changesets: ['brave-dogs.md'] }, /no changeset .* brave-dogs\.md/)
 })

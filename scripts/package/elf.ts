@@ -13,11 +13,13 @@ export interface Elf {
   readonly exports: readonly string[]
   /** The versions of symbols that it needs, such as `GLIBC_2.17`. */
   readonly versions: readonly string[]
+  /** The version of the Rust that it was built with; `null` where it does not say. */
+  readonly rust: string | null
 }
 
 /** Reads an ELF file by `readelf`, which every C toolchain has. */
 export async function readElf(path: string): Promise<Elf> {
-  const what = ['--file-header', '--dynamic', '--dyn-syms', '--version-info']
+  const what = ['--file-header', '--dynamic', '--dyn-syms', '--version-info', '--string-dump=.comment']
   const { stdout } = await promisify(execFile)('readelf', ['--wide', ...what, path], {
     env: { ...process.env, LC_ALL: 'C' },
     maxBuffer: 2 ** 26,
@@ -38,5 +40,6 @@ export function parseElf(text: string): Elf {
     versions: [
       ...new Set([...needs.matchAll(/ Name: (\S+) +Flags: /g)].map(([, version = '']) => version)),
     ].sort(),
+    rust: all(/ rustc version (\S+)/g)[0] ?? null,
   }
 }

@@ -81,9 +81,12 @@ async function pass({ platform, path }: Addon): Promise<void> {
     ...(elf === null ? machOComplaints(readFileSync(path)) : []),
   ]
   const glibc = elf === null ? null : glibcOf(elf)
-  process.stdout.write(
-    `${addonFile(platform.name)}: ${bytes} bytes${glibc === null ? '' : `, glibc ${glibc} or newer`}\n`,
-  )
+  const facts = [
+    `${bytes} bytes`,
+    ...(glibc === null ? [] : [`glibc ${glibc} or newer`]),
+    ...(elf === null ? [] : [`built with Rust ${elf.rust ?? 'of a version that it does not say'}`]),
+  ]
+  process.stdout.write(`${addonFile(platform.name)}: ${facts.join(', ')}\n`)
   if (found.length > 0)
     throw new StepError(`${path} must not be released:\n${found.map((line) => `  ${line}`).join('\n')}`)
 }

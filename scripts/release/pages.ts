@@ -6,7 +6,7 @@ export function pageComplaints(name: string, text: string, version: string): str
   const found = [...text.matchAll(NAMED)]
     .filter(([, , named]) => named !== version)
     .map(([whole]) => `Expected ${version} in ${name} but received ${whole}`)
-  if (/\bis\s+not\s+published\b/.test(text))
+  if (/\bis\s+not\s+published\b|\bNo published package\b/.test(text))
     found.push(`Expected ${name} to say how Seawall is installed but it says that it is not published`)
   return found
 }
