@@ -111,6 +111,29 @@ test.serial(title('every data access to a page that was taken away becomes its o
 })
 
 test.serial(
+  title('an access that lies in a page that was taken away for a part alone is aborted as a whole'),
+  async (t) => {
+    await using guest = await Guest.create('cross-page')
+    const { vm } = guest
+    const unclaimed: bigint[] = []
+    vm.on('unclaimed-access', ({ gpa }) => unclaimed.push(gpa))
+    await vm.reportPoison(0x8010_0000n, 1)
+    await vm.start()
+    t.deepEqual(await guest.finish(), { reason: 'shutdown', vcpu: 0 })
+    t.true(guest.console.endsWith('done\n'), guest.console)
+    const [reported, ...touches] = guest.failures
+    t.like(reported, { source: 'reported', quarantine: taken })
+    // A load, a store, a pair of each and a vector, from the page before and into the page behind.
+    t.is(touches.length, 10)
+    for (const touch of touches)
+      t.like(touch, { ...touched, gpa: 0x8010_0000n, quarantine: taken, injection: { result: 'ok' } })
+    // The last begins in RAM and ends where nothing is.
+    t.deepEqual(unclaimed, [0x8040_0000n])
+    t.is(guest.console.match(/^exception vector=0x200 esr=0x000000009600/gm)?.length, 11, guest.console)
+  },
+)
+
+test.serial(
   title('vCPUs lose pages that nobody had used, in a process that may lock no memory'),
   async (t) => {
     const program = fileURLToPath(new URL('untouched-pages.js', import.meta.url))
