@@ -5,6 +5,11 @@
 pub(crate) struct LittleEndian(Vec<u8>);
 
 impl LittleEndian {
+    /// An empty structure that is going to have so many bytes.
+    pub(crate) fn with_capacity(bytes: usize) -> Self {
+        Self(Vec::with_capacity(bytes))
+    }
+
     pub(crate) fn u8(self, value: u8) -> Self {
         self.bytes(&[value])
     }

@@ -37,7 +37,7 @@ pub(super) fn record(pages: &[u64], number: u64) -> Vec<u8> {
     // A block holds 377 at most.
     let sections = u32::try_from(pages.len()).unwrap_or(u32::MAX);
     let data_len = u32::try_from(pages.len() * SECTION).unwrap_or(u32::MAX);
-    let header = LittleEndian::default()
+    let header = LittleEndian::with_capacity(BLOCK_HEADER + pages.len() * SECTION)
         .u32(UNCORRECTABLE | sections << 4)
         .u32(0)
         .u32(0)
@@ -51,7 +51,7 @@ pub(super) fn record(pages: &[u64], number: u64) -> Vec<u8> {
 
 /// The time of an error has a validity bit, which is clear here: nobody reads the number as a time.
 fn section(page: u64, number: u64) -> Vec<u8> {
-    LittleEndian::default()
+    LittleEndian::with_capacity(SECTION)
         .bytes(&PLATFORM_MEMORY)
         .u32(RECOVERABLE)
         .u16(DATA_ENTRY_REVISION)
