@@ -110,26 +110,38 @@ impl RunPage {
         unsafe { place.cast::<T>().read() }
     }
 
-    /// Copies the exit out of the page. This is the one place that reads the exit union, keyed by the exit reason:
-    /// under another reason the bytes are stale and look plausible.
+    /// Copies the exit out of the page. This and what it calls are the one place that reads the exit union, keyed by the exit
+    /// reason: under another reason the bytes are stale and look plausible.
     ///
     /// Total: a reason this version does not know keeps its number and the start of its payload.
+    #[inline]
     pub(crate) fn exit(&self) -> VcpuExit {
         match self.exit_reason() {
-            abi::KVM_EXIT_MMIO => {
-                let mmio: Mmio = self.member();
-                let gpa = Gpa::from_bits(mmio.phys_addr);
-                let len = u8::try_from(mmio.len.min(8)).unwrap_or(8);
-                if mmio.is_write == 0 {
-                    VcpuExit::MmioRead { gpa, len }
-                } else {
-                    VcpuExit::MmioWrite {
-                        gpa,
-                        data: mmio.data,
-                        len,
-                    }
-                }
+            // By far the most frequent.
+            abi::KVM_EXIT_MMIO => self.mmio(),
+            reason => self.other_exit(reason),
+        }
+    }
+
+    #[inline]
+    fn mmio(&self) -> VcpuExit {
+        let mmio: Mmio = self.member();
+        let gpa = Gpa::from_bits(mmio.phys_addr);
+        let len = u8::try_from(mmio.len.min(8)).unwrap_or(8);
+        if mmio.is_write == 0 {
+            VcpuExit::MmioRead { gpa, len }
+        } else {
+            VcpuExit::MmioWrite {
+                gpa,
+                data: mmio.data,
+                len,
             }
+        }
+    }
+
+    #[inline(never)]
+    fn other_exit(&self, reason: u32) -> VcpuExit {
+        match reason {
             abi::KVM_EXIT_ARM_SEA => {
                 let sea: ArmSea = self.member();
                 VcpuExit::ArmSea(SeaExit {

@@ -65,10 +65,14 @@ impl RunSlot {
         compiler_fence(Ordering::SeqCst);
     }
 
-    /// Says that `KVM_RUN` is over, and takes what was seen meanwhile.
-    pub(crate) fn leave(&self) -> Option<MemoryErrorSignal> {
+    /// Says that `KVM_RUN` is over.
+    pub(crate) fn leave(&self) {
         compiler_fence(Ordering::SeqCst);
         self.0.in_run.store(false, Ordering::Relaxed);
+    }
+
+    /// What was seen during the last `KVM_RUN`, which is over.
+    pub(crate) fn seen(&self) -> Option<MemoryErrorSignal> {
         let seen = self.0.seen.load(Ordering::Relaxed);
         if seen == 0 {
             return None;

@@ -10,6 +10,7 @@ use seawall_kvm::{MemoryErrorSignal, SignalCode};
 use crate::backend::QuarantineError;
 use crate::event::{DecidedBy, EventKind, MemoryFailure, QuarantineMethod, QuarantineReport};
 use crate::memory_layout::RAM_BASE;
+use crate::notifier::GuestNotifier;
 use crate::sea::{
     self, ErrorReport, FailureSource, Granule, History, LedgerTotals, MemoryError, PageHit, PageState,
     PoisonedPage, Threshold,
@@ -141,10 +142,15 @@ impl RunContext {
     /// nothing is lost. Says what became of the page.
     #[inline]
     pub(crate) fn mend_records(&self, page: &PoisonedPage) -> Option<EventKind> {
-        let notifier = self
-            .notifier
-            .as_ref()
-            .filter(|notifier| notifier.holds(page.gpa, page.size))?;
+        let notifier = self.notifier.as_ref()?;
+        self.mend_records_of(notifier, page)
+    }
+
+    #[inline(never)]
+    fn mend_records_of(&self, notifier: &GuestNotifier, page: &PoisonedPage) -> Option<EventKind> {
+        if !notifier.holds(page.gpa, page.size) {
+            return None;
+        }
         let offset = page.gpa.bits().checked_sub(RAM_BASE)?;
         self.quarantine.replace(offset, page.size).ok()?;
         let (page, from) = self.ledger().set_state(page.gpa, PageState::Replaced)?;

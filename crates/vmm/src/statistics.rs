@@ -56,11 +56,9 @@ impl Statistics {
         }
     }
 
-    /// Counts an exit, on the thread of its vCPU.
-    pub(crate) fn count_exit(&self, vcpu: u32, exit: &VcpuExit) {
-        if let Some(counters) = self.exits.get(vcpu as usize) {
-            counters.count(ExitKind::of(exit));
-        }
+    /// The counters of a vCPU's exits, for its thread alone.
+    pub(crate) fn exits_of(&self, vcpu: u32) -> Option<&ExitCounters> {
+        self.exits.get(vcpu as usize)
     }
 
     pub(crate) fn count_asked(&self) {
@@ -104,11 +102,12 @@ impl Statistics {
 /// own, so that no vCPU slows another down.
 #[derive(Debug, Default)]
 #[repr(align(128))]
-struct ExitCounters([AtomicU64; ExitKind::ALL.len()]);
+pub(crate) struct ExitCounters([AtomicU64; ExitKind::ALL.len()]);
 
 impl ExitCounters {
-    fn count(&self, kind: ExitKind) {
-        let counter = &self.0[kind as usize];
+    /// Counts an exit.
+    pub(crate) fn count(&self, exit: &VcpuExit) {
+        let counter = &self.0[ExitKind::of(exit) as usize];
         counter.store(counter.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
     }
 
@@ -200,9 +199,10 @@ mod tests {
     #[test]
     fn the_exits_of_all_vcpus_are_summed() {
         let statistics = Statistics::new(2);
-        statistics.count_exit(0, &VcpuExit::Interrupted);
-        statistics.count_exit(1, &VcpuExit::Interrupted);
-        statistics.count_exit(1, &VcpuExit::InternalError { suberror: 1 });
+        let vcpus = [0, 1].map(|index| statistics.exits_of(index).expect("a vCPU"));
+        vcpus[0].count(&VcpuExit::Interrupted);
+        vcpus[1].count(&VcpuExit::Interrupted);
+        vcpus[1].count(&VcpuExit::InternalError { suberror: 1 });
         for (name, count) in statistics.exits() {
             let expected = match name {
                 "intr" => 2,

@@ -3,12 +3,16 @@
 mod serial;
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use seawall_kvm::{VcpuEntry, VcpuExit};
 
 use crate::agent::AgentChannel;
 use crate::event::Outbox;
 use crate::memory_layout::{AGENT_BASE, SERIAL_BASE, SERIAL_SIZE};
 
+use serial::{DATA, LSR};
 pub(crate) use serial::{Serial, SerialPeer};
 
 /// A device's line to the interrupt controller.
@@ -22,7 +26,34 @@ pub(crate) trait InterruptLine: Send + Sync + fmt::Debug {
 pub(crate) struct Bus {
     outbox: Arc<Outbox>,
     serial: Mutex<Serial>,
+    polled: Polled,
     agent: Option<Arc<AgentChannel>>,
+}
+
+/// What a guest that polls the console's UART does most, which takes no lock: as the UART was when it was last unlocked.
+#[derive(Debug, Default)]
+struct Polled {
+    /// What LSR reads, with [`KNOWN`]; 0 where a look at it changes something.
+    line_status: AtomicU8,
+    /// Whether a byte goes to the console and changes nothing here.
+    transmits: AtomicBool,
+}
+
+/// Of [`Polled::line_status`]: LSR's own bit 7 is never set.
+const KNOWN: u8 = 1 << 7;
+
+impl Polled {
+    fn note(&self, serial: &Serial) {
+        let line_status = serial.polled_line_status().map_or(0, |status| KNOWN | status);
+        self.line_status.store(line_status, Ordering::Release);
+        self.transmits
+            .store(serial.transmits_in_silence(), Ordering::Release);
+    }
+
+    fn line_status(&self) -> Option<u8> {
+        let status = self.line_status.load(Ordering::Acquire);
+        (status & KNOWN != 0).then_some(status & !KNOWN)
+    }
 }
 
 impl Bus {
@@ -36,6 +67,7 @@ impl Bus {
         let peer = Arc::<Outbox>::clone(&outbox);
         Self {
             serial: Mutex::new(Serial::new(peer, interrupt)),
+            polled: Polled::default(),
             agent,
             outbox,
         }
@@ -43,26 +75,62 @@ impl Bus {
 
     /// Brings the devices back to what they are before a guest uses them. Console input that no guest has read stays.
     pub(crate) fn reset(&self) {
-        self.serial().reset();
+        self.with_serial(Serial::reset);
         if let Some(agent) = &self.agent {
             agent.reset();
         }
     }
 
+    /// Does what a vCPU left the guest for, and says whether a device did. `entry` is then with what the vCPU goes back.
+    #[inline]
+    pub(crate) fn serve(&self, exit: &VcpuExit, entry: &mut VcpuEntry) -> bool {
+        match exit {
+            VcpuExit::MmioRead { gpa, len } => match self.read(gpa.bits(), *len) {
+                Some(data) => {
+                    *entry = VcpuEntry::MmioRead(data);
+                    true
+                }
+                None => false,
+            },
+            VcpuExit::MmioWrite { gpa, data, len } => {
+                let data = &data[..usize::from(*len).min(data.len())];
+                self.write(gpa.bits(), data).is_some()
+            }
+            _ => false,
+        }
+    }
+
     /// Answers a load, little-endian; `None` where no device is.
-    pub(crate) fn read(&self, gpa: u64, len: u8) -> Option<[u8; 8]> {
-        let mut data = [0; 8];
-        data[0] = match self.claim(gpa)? {
-            (Claim::Console, offset) => self.serial().read(offset, len),
+    #[inline]
+    fn read(&self, gpa: u64, len: u8) -> Option<[u8; 8]> {
+        if gpa == SERIAL_BASE + u64::from(LSR)
+            && len == 1
+            && let Some(status) = self.polled.line_status()
+        {
+            return Some(u64::from(status).to_le_bytes());
+        }
+        let value = match self.claim(gpa)? {
+            (Claim::Console, offset) => self.with_serial(|serial| serial.read(offset, len)),
             (Claim::Agent(agent), offset) => agent.read(offset, len),
         };
-        Some(data)
+        Some(u64::from(value).to_le_bytes())
     }
 
     /// Takes a store; `None` where no device is.
-    pub(crate) fn write(&self, gpa: u64, data: &[u8]) -> Option<()> {
+    #[inline]
+    fn write(&self, gpa: u64, data: &[u8]) -> Option<()> {
+        if gpa == SERIAL_BASE + u64::from(DATA)
+            && let [_] = data
+            && self.polled.transmits.load(Ordering::Acquire)
+        {
+            if self.outbox.push_console(data) {
+                // Asked again with the lock: by now somebody may have taken it all.
+                self.with_serial(Serial::look);
+            }
+            return Some(());
+        }
         match self.claim(gpa)? {
-            (Claim::Console, offset) => self.serial().write(offset, data),
+            (Claim::Console, offset) => self.with_serial(|serial| serial.write(offset, data)),
             (Claim::Agent(agent), offset) => agent.write(offset, data),
         }
         Some(())
@@ -80,29 +148,33 @@ impl Bus {
     /// Hands input to the console; returns how many bytes it had room for. Where that is not all, the outbox's reader is
     /// woken when there is room again.
     pub(crate) fn console_input(&self, input: &[u8]) -> usize {
-        self.serial().input(input)
+        self.with_serial(|serial| serial.input(input))
     }
 
     /// For how many bytes of console input there is room.
     pub(crate) fn console_input_room(&self) -> usize {
-        self.serial().input_room()
+        self.with_serial(|serial| serial.input_room())
     }
 
     /// Takes console output, up to `max` bytes, and tells the guest where it has waited for that.
     pub(crate) fn take_console(&self, max: usize) -> Vec<u8> {
         let taken = self.outbox.take_console(max);
-        self.serial().look();
+        self.with_serial(Serial::look);
         taken
     }
 
     /// Says that nobody reads the console any more, and tells the guest where it has waited for somebody.
     pub(crate) fn release_console(&self) {
         self.outbox.release_console();
-        self.serial().look();
+        self.with_serial(Serial::look);
     }
 
-    fn serial(&self) -> MutexGuard<'_, Serial> {
-        self.serial.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Uses the console's UART, and notes what it is to a guest that polls from now on.
+    fn with_serial<T>(&self, used: impl FnOnce(&mut Serial) -> T) -> T {
+        let mut serial = self.serial.lock().unwrap_or_else(PoisonError::into_inner);
+        let result = used(&mut serial);
+        self.polled.note(&serial);
+        result
     }
 }
 
@@ -190,6 +262,53 @@ mod tests {
             assert_eq!(bus.read(gpa, 8), None);
             assert_eq!(bus.write(gpa, &[0]), None);
         }
+    }
+
+    /// A bus whose guest is known to poll, and has sent a byte: from then on it takes no lock.
+    fn polled() -> (Bus, Arc<Edges>) {
+        let (bus, edges) = bus();
+        assert!(bus.take_console(1).is_empty());
+        for _ in 0..3 {
+            assert_eq!(bus.read(SERIAL_BASE + 5, 1), Some([0x60, 0, 0, 0, 0, 0, 0, 0]));
+        }
+        bus.write(SERIAL_BASE, b"a");
+        assert!(bus.polled.line_status().is_some() && bus.polled.transmits.load(Ordering::SeqCst));
+        (bus, edges)
+    }
+
+    #[test]
+    fn a_guest_that_polls_sees_its_input_and_a_busy_transmitter() {
+        let (bus, _) = polled();
+        let line_status = || bus.read(SERIAL_BASE + 5, 1).expect("the UART")[0];
+        assert_eq!(line_status(), 0x60);
+        assert_eq!(bus.console_input(b"x"), 1);
+        assert_eq!(line_status(), 0x61);
+        assert_eq!(bus.read(SERIAL_BASE, 1).expect("the UART")[0], b'x');
+        assert_eq!(line_status(), 0x60);
+        bus.outbox.push_console(&vec![b'.'; (1 << 20) - 2]);
+        assert_eq!(line_status(), 0x60, "there is room for one more");
+        bus.write(SERIAL_BASE, b"b");
+        assert_eq!(line_status(), 0);
+        assert_eq!(bus.take_console(usize::MAX).len(), 1 << 20);
+        assert_eq!(line_status(), 0x60);
+        bus.reset();
+        assert_eq!(bus.polled.line_status(), None, "it may not poll any more");
+    }
+
+    #[test]
+    fn a_guest_that_polled_finds_its_uart_as_it_sets_it_up() {
+        let set_up = |register: u64, value: u8| {
+            let (bus, edges) = polled();
+            bus.write(SERIAL_BASE + register, &[value]);
+            bus.write(SERIAL_BASE, b"b");
+            (bus.take_console(9), edges.0.load(Ordering::SeqCst))
+        };
+        assert_eq!(set_up(1, 0), (b"ab".to_vec(), 0));
+        let (console, edges) = set_up(1, 2);
+        assert_eq!(console, b"ab");
+        assert!(edges > 0, "it is told that the transmitter is empty");
+        assert_eq!(set_up(3, 0x80).0, b"a", "a divisor latch");
+        assert_eq!(set_up(4, 0x10).0, b"a", "looped back");
     }
 
     /// Tells another thread, which waits for nothing else.

@@ -52,9 +52,9 @@ impl SerialPeer for Outbox {
 const REGISTERS: u64 = 8;
 
 /// RBR when read, THR when written; a divisor latch where DLAB is set.
-const DATA: u8 = 0;
+pub(super) const DATA: u8 = 0;
 const IIR: u8 = 2;
-const LSR: u8 = 5;
+pub(super) const LSR: u8 = 5;
 
 const IER_RECEIVED_DATA: u8 = 1 << 0;
 const IER_TRANSMITTER_EMPTY: u8 = 1 << 1;
@@ -150,9 +150,10 @@ impl Serial {
         let value = match register {
             DATA if !self.divisor_latch() => self.receive(),
             IIR => self.identify_interrupt(),
-            // The guest is known to poll: this look begins nothing that it could be told of.
-            LSR if self.polls >= POLLS => return self.line_status(),
             LSR => {
+                if let Some(status) = self.polled_line_status() {
+                    return status;
+                }
                 self.polls += 1;
                 self.line_status()
             }
@@ -281,6 +282,17 @@ impl Serial {
             status |= LSR_DATA_READY;
         }
         status
+    }
+
+    /// What LSR reads, where the guest is known to poll: a look begins nothing that it could be told of.
+    pub(crate) fn polled_line_status(&self) -> Option<u8> {
+        (self.polls >= POLLS).then(|| self.line_status())
+    }
+
+    /// Whether a byte for the transmitter changes nothing here as long as the other end is not busy: it is noted already that
+    /// the transmitter has become empty.
+    pub(crate) const fn transmits_in_silence(&self) -> bool {
+        self.emptied && self.ready && !self.divisor_latch() && !self.loops_back()
     }
 
     fn pending_interrupts(&self) -> u8 {

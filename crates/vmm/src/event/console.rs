@@ -35,6 +35,7 @@ enum Reader {
 
 impl ConsoleQueue {
     /// Keeps output. Returns whether the reader is to be told.
+    #[inline]
     pub(super) fn push(&mut self, bytes: &[u8]) -> bool {
         if self.reader == Reader::Nobody {
             self.append(bytes);

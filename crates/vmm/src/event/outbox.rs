@@ -138,6 +138,7 @@ impl Outbox {
         self.console.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    #[inline(always)]
     fn change_console<T>(&self, change: impl FnOnce(&mut ConsoleQueue) -> T) -> (T, bool) {
         let mut console = self.console();
         let changed = change(&mut console);
@@ -148,6 +149,7 @@ impl Outbox {
 
     /// Keeps console output, and wakes its reader where that waits for some. Returns whether so much of it waits now that the
     /// guest is to send no more.
+    #[inline(always)]
     pub(crate) fn push_console(&self, bytes: &[u8]) -> bool {
         let (waited_for, busy) = self.change_console(|console| console.push(bytes));
         if waited_for {

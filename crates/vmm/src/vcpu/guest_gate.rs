@@ -69,27 +69,11 @@ impl GuestGate {
         woken.unwrap_or_else(PoisonError::into_inner).0
     }
 
-    /// Says that a vCPU goes into the guest, until the answer is dropped; waits while the gate is closed.
-    pub(super) fn enter(&self, vcpu: u32) -> Inside<'_> {
-        let inside = Inside {
+    /// The way of a vCPU through the gate.
+    pub(super) fn way(&self, vcpu: u32) -> Way<'_> {
+        Way {
             gate: self,
             vcpu: self.vcpus.get(vcpu as usize),
-        };
-        let Some(vcpu) = inside.vcpu else {
-            return inside;
-        };
-        loop {
-            // Either this is seen by whoever closes the gate, or the closed gate is seen here: both are in one total order.
-            vcpu.inside.set(true);
-            if !self.closed.get() {
-                return inside;
-            }
-            let mut guard = self.lock();
-            vcpu.inside.set(false);
-            self.changed.notify_all();
-            while self.closed.get() {
-                guard = self.wait(guard, LIMIT);
-            }
         }
     }
 
@@ -123,19 +107,55 @@ impl GuestGate {
     }
 }
 
-/// A vCPU is in the guest, until dropped.
-pub(super) struct Inside<'a> {
+/// The way of one vCPU through a gate.
+#[derive(Clone, Copy)]
+pub(super) struct Way<'a> {
     gate: &'a GuestGate,
     vcpu: Option<&'a AtThisGate>,
 }
 
+impl<'a> Way<'a> {
+    /// Says that the vCPU goes into the guest, until the answer is dropped; waits while the gate is closed.
+    #[inline]
+    pub(super) fn enter(self) -> Inside<'a> {
+        if let Some(vcpu) = self.vcpu {
+            // Either this is seen by whoever closes the gate, or the closed gate is seen here: both are in one total order.
+            vcpu.inside.set(true);
+            if self.gate.closed.get() {
+                self.wait_to_enter(vcpu);
+            }
+        }
+        Inside(self)
+    }
+
+    #[cold]
+    fn wait_to_enter(self, vcpu: &AtThisGate) {
+        let gate = self.gate;
+        while gate.closed.get() {
+            let mut guard = gate.lock();
+            vcpu.inside.set(false);
+            gate.changed.notify_all();
+            while gate.closed.get() {
+                guard = gate.wait(guard, LIMIT);
+            }
+            drop(guard);
+            vcpu.inside.set(true);
+        }
+    }
+}
+
+/// A vCPU is in the guest, until dropped.
+pub(super) struct Inside<'a>(Way<'a>);
+
 impl Drop for Inside<'_> {
+    #[inline]
     fn drop(&mut self) {
-        let Some(vcpu) = self.vcpu else { return };
+        let Way { gate, vcpu } = self.0;
+        let Some(vcpu) = vcpu else { return };
         vcpu.inside.set(false);
-        if self.gate.closed.get() {
-            drop(self.gate.lock());
-            self.gate.changed.notify_all();
+        if gate.closed.get() {
+            drop(gate.lock());
+            gate.changed.notify_all();
         }
     }
 }
@@ -187,7 +207,7 @@ mod tests {
                 let (inside, quit) = (Arc::clone(&inside), Arc::clone(&quit));
                 std::thread::spawn(move || {
                     while !quit.load(Ordering::SeqCst) {
-                        let guard = gate.enter(index);
+                        let guard = gate.way(index).enter();
                         inside.fetch_add(1, Ordering::SeqCst);
                         while !flag.0.swap(false, Ordering::SeqCst) && !quit.load(Ordering::SeqCst) {
                             std::hint::spin_loop();
@@ -217,10 +237,10 @@ mod tests {
     fn a_vcpu_that_is_outside_is_not_kicked_and_one_that_was_kept_out_goes_in_again() {
         let flag = Arc::new(Flag::default());
         let gate = GuestGate::new([Arc::clone(&flag) as Arc<dyn Kicker>]);
-        drop(gate.enter(0));
+        drop(gate.way(0).enter());
         assert_eq!(gate.change(|| 7), Ok(7));
         assert!(!flag.0.load(Ordering::SeqCst));
-        drop(gate.enter(0));
+        drop(gate.way(0).enter());
     }
 
     #[test]
@@ -228,7 +248,7 @@ mod tests {
         let gate = GuestGate::new([Arc::new(Flag::default()) as Arc<dyn Kicker>]);
         let change = std::panic::AssertUnwindSafe(|| gate.change(|| panic!("a defect")));
         assert!(std::panic::catch_unwind(change).is_err());
-        drop(gate.enter(0));
+        drop(gate.way(0).enter());
         assert_eq!(gate.change(|| 7), Ok(7));
     }
 }

@@ -169,11 +169,12 @@ impl VcpuPosition {
         if let Some(reason) = self.settle_pending(index, vcpu, context, mailbox, decisions) {
             return reason;
         }
+        let (way, exits) = (context.gate.way(index), context.statistics.exits_of(index));
         let mut faults = 0;
         loop {
             // From here on the last exit is history, also where no other follows it.
             self.last_exit = LastExit::None;
-            let inside = context.gate.enter(index);
+            let inside = way.enter();
             let ran = vcpu.run(std::mem::take(&mut self.entry));
             drop(inside);
             let exit = match &ran {
@@ -186,13 +187,24 @@ impl VcpuPosition {
                 }
                 Err(error) => return ParkReason::Failed(error.clone().into()),
             };
+            if let Some(exits) = exits {
+                exits.count(exit);
+            }
+            let served = context.bus.serve(exit, &mut self.entry);
+            if served && self.deferral.is_none() {
+                faults = 0;
+                continue;
+            }
             if !matches!(exit, VcpuExit::Interrupted) {
                 faults = 0;
             }
-            context.statistics.count_exit(index, exit);
             let looked = self.look_after_deferral(vcpu, context);
             // Also where that failed: the exit may be that of another error.
-            let reason = self.handle(index, exit, vcpu, context, mailbox);
+            let reason = if served {
+                None
+            } else {
+                self.handle(index, exit, vcpu, context, mailbox)
+            };
             mailbox.set_defers(self.deferral.is_some());
             if let Err(error) = looked {
                 return ParkReason::Failed(error.into());
@@ -227,19 +239,13 @@ impl VcpuPosition {
         mailbox: &Arc<Mailbox>,
     ) -> Option<ParkReason> {
         match *exit {
-            VcpuExit::MmioWrite { gpa, data, len } => {
-                match context.bus.write(gpa.bits(), &data[..usize::from(len)]) {
-                    Some(()) => None,
-                    None => self.unclaimed(index, AccessKind::Mmio, gpa, true, vcpu, context, mailbox),
-                }
+            // What no device has served.
+            VcpuExit::MmioWrite { gpa, .. } => {
+                self.unclaimed(index, AccessKind::Mmio, gpa, true, vcpu, context, mailbox)
             }
-            VcpuExit::MmioRead { gpa, len } => match context.bus.read(gpa.bits(), len) {
-                Some(data) => {
-                    self.entry = VcpuEntry::MmioRead(data);
-                    None
-                }
-                None => self.unclaimed(index, AccessKind::Mmio, gpa, false, vcpu, context, mailbox),
-            },
+            VcpuExit::MmioRead { gpa, .. } => {
+                self.unclaimed(index, AccessKind::Mmio, gpa, false, vcpu, context, mailbox)
+            }
             VcpuExit::ArmSea(sea) => self.sea(index, sea, vcpu, context, mailbox),
             VcpuExit::MemoryErrorSignal(signal) => self.signal(index, signal, vcpu, context, mailbox),
             VcpuExit::Nisv { gpa, esr_iss } => self.unclaimed(

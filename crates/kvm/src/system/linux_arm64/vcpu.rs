@@ -89,11 +89,20 @@ impl Vcpu {
         }
         // SAFETY: KVM_RUN on a vCPU descriptor takes no memory of ours but the run page, which is mapped.
         let status = unsafe { libc::ioctl(self.fd.as_raw_fd(), abi::KVM_RUN as _, 0) };
-        let errno = (status != 0).then(Errno::last);
-        let signal = self.slot.as_ref().and_then(RunSlot::leave);
-        let Some(errno) = errno else {
-            return Ok(self.page.exit());
-        };
+        if let Some(slot) = &self.slot {
+            slot.leave();
+        }
+        if status == 0 {
+            Ok(self.page.exit())
+        } else {
+            self.failed_run(Errno::last())
+        }
+    }
+
+    /// What a `KVM_RUN` that failed means.
+    #[cold]
+    fn failed_run(&mut self, errno: Errno) -> Result<VcpuExit, KvmError> {
+        let signal = self.slot.as_ref().and_then(RunSlot::seen);
         match (errno.0, signal) {
             // A kick that came at the same time stays: `immediate_exit` ends the next run.
             (libc::EINTR, Some(signal)) => Ok(VcpuExit::MemoryErrorSignal(signal)),
@@ -122,9 +131,7 @@ impl Vcpu {
     /// [`KvmError::Register`].
     pub fn get_register(&mut self, register: RegId) -> Result<u64, KvmError> {
         if register.size() != size_of::<u64>() {
-            let mut value = [0; 8];
-            self.read(register, &mut value)?;
-            return Ok(u64::from_le_bytes(value));
+            return self.get_narrow_register(register);
         }
         let mut value = 0u64;
         let place = kvm_one_reg {
@@ -137,12 +144,15 @@ impl Vcpu {
         if status == 0 {
             Ok(value)
         } else {
-            Err(KvmError::Register {
-                syscall: "KVM_GET_ONE_REG",
-                register,
-                errno: Errno::last(),
-            })
+            Err(unreadable(register))
         }
+    }
+
+    #[cold]
+    fn get_narrow_register(&mut self, register: RegId) -> Result<u64, KvmError> {
+        let mut value = [0; 8];
+        self.read(register, &mut value)?;
+        Ok(u64::from_le_bytes(value))
     }
 
     /// Writes a 64-bit register.
@@ -246,5 +256,15 @@ impl Vcpu {
     #[must_use]
     pub fn kick(&self) -> Kick {
         self.kick.clone()
+    }
+}
+
+/// Why `KVM_GET_ONE_REG` has just failed.
+#[cold]
+fn unreadable(register: RegId) -> KvmError {
+    KvmError::Register {
+        syscall: "KVM_GET_ONE_REG",
+        register,
+        errno: Errno::last(),
     }
 }

@@ -61,7 +61,7 @@ impl Machine {
             let machine = Arc::clone(self);
             thread::spawn(move || {
                 while !machine.quit.get() {
-                    let inside = machine.gate.enter(index);
+                    let inside = machine.gate.way(index).enter();
                     machine.inside.fetch_add(1, Ordering::SeqCst);
                     guest.run();
                     machine.inside.fetch_sub(1, Ordering::SeqCst);
@@ -107,7 +107,7 @@ fn a_change_finds_each_of_two_vcpus_outside_that_leave_the_guest_by_themselves()
         let vcpus = [0, 1].map(|index| {
             let machine = Arc::clone(&machine);
             thread::spawn(move || {
-                let inside = machine.gate.enter(index);
+                let inside = machine.gate.way(index).enter();
                 machine.inside.fetch_add(1, Ordering::SeqCst);
                 machine.inside.fetch_sub(1, Ordering::SeqCst);
                 drop(inside);
