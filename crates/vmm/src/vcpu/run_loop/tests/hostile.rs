@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use seawall_kvm::GuestMemory;
 
 use super::arbitrary::exits;
+use super::told::in_the_guests_kernel;
 use super::*;
 use crate::ghes::REGION_SIZE;
 use crate::memory_layout::RAM_BASE;

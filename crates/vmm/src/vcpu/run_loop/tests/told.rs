@@ -16,7 +16,7 @@ fn told(busy: bool) -> RunContext {
     context
 }
 
-fn in_the_guests_kernel(exits: impl IntoIterator<Item = VcpuExit>) -> FakeVcpu {
+pub(super) fn in_the_guests_kernel(exits: impl IntoIterator<Item = VcpuExit>) -> FakeVcpu {
     let mut vcpu = FakeVcpu::with_exits(exits);
     vcpu.registers.insert(RegId::PSTATE, 0x6000_0005);
     vcpu
