@@ -135,6 +135,34 @@ mod tests {
     }
 
     #[test]
+    fn each_hole_costs_one_slot_at_most_and_one_that_was_filled_costs_no_more() {
+        let mut table = table();
+        let take = |table: &mut SlotTable, gpa| {
+            let split = table.split(gpa, 0x1000).expect("it has memory");
+            table.remove(split.removed.id);
+            split.left.into_iter().for_each(|slot| table.add(slot));
+        };
+        let pages: Vec<u64> = (0..127).map(|page| RAM.gpa + 0x1000 + 0x2000 * page).collect();
+        for round in 0..3 {
+            for gpa in &pages {
+                take(&mut table, *gpa);
+            }
+            assert_eq!(table.slots.len(), 128, "round {round}");
+            for gpa in &pages {
+                let filled = Slot {
+                    id: table.free_id(),
+                    gpa: *gpa,
+                    len: 0x1000,
+                    host_address: RAM.host_address + (gpa - RAM.gpa),
+                };
+                table.add(filled);
+            }
+            let last = table.slots.last_key_value().map(|(id, _)| *id);
+            assert_eq!((table.slots.len(), last), (255, Some(254)), "round {round}");
+        }
+    }
+
+    #[test]
     fn a_number_is_used_again_once_its_slot_is_gone() {
         let mut table = table();
         table.add(RAM.part(1, 0, 0x1000));

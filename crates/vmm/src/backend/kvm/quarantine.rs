@@ -19,8 +19,8 @@ use crate::event::QuarantineMethod;
 use crate::memory_layout::RAM_BASE;
 use crate::vcpu::{GuestGate, Stuck};
 
-/// How many pages are taken at most. Each may be a hole, which splits a memory slot: of those a virtual machine has 32764
-/// (`KVM_CAP_NR_MEMSLOTS`).
+/// How many pages are taken at most. Each may be a hole, which splits a memory slot: of those a virtual machine has 32767
+/// (`KVM_MEM_SLOTS_NUM`, linux/kvm_host.h).
 const LIMIT: usize = 4096;
 
 /// The quarantine of one virtual machine.
