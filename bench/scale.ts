@@ -5,10 +5,10 @@ import { median, scaled } from './numbers.ts'
 
 const SIZES = [1, 16, 64, 256]
 const VCPUS = 4
-const ROUNDS = 5
+const ROUNDS = 12
 /** The rate of all VMs together. */
 const EVENTS_PER_SECOND = 2048
-const SECONDS = 2
+const SECONDS = 1
 /** How far the rate of the events may be off, and how often a round is tried before it is given up. */
 const MOST_OFF = 0.05
 const ATTEMPTS = 5
