@@ -23,15 +23,20 @@ JavaScript and have it take the question by a second call, 6 µs; to read the fa
 the decision, 2; to hand it in as an object by a third call and wake the vCPU, 31, where the echo's own call takes 19. Both
 wake a sleeping thread twice, and that is most of what is left.
 
-**What limits it.** On processors that had nothing else to do a decision takes 7 µs more than the echo, in the middle and 16 in
-the worst hundredth: JavaScript reads the failure out of the buffer, makes what \`decide\` gets, calls it and checks what it
-answers. The target leaves 5 and 14. The engine collects garbage once in about 300 questions, for 0.2 to 0.5 ms, which is rarer
-than one in a hundred. **Before** was compared with an echo that answered by a second call, as Seawall did then, and took a third
-longer.
+**What limits it.** Clocks in JavaScript, on processors that had nothing else to do, in rounds in which the vCPU waited 15 µs in the
+middle and 59 in the worst hundredth: JavaScript has 2 of the 15 and 12 of the 59. It takes 0.4 to read the failure, 0.6 for \`decide\`
+and the check of what it answers, and the rest to find the VM and to ask for a turn of the event loop. In the worst hundredth the
+same code is in no cache: that is what p99 has more than the echo's. All else is what the echo has too, two threads that wake each
+other, and with it the addon's part: the record, the look-up of the question, and a wait that has a deadline. The engine
+collects garbage once or twice in 400 questions, for 0.2 to 0.5 ms, which is rarer than one in a hundred.
+
+Some ${WARM_UP * QUESTIONS} questions are asked before those that count: until the engine has compiled what they run, JavaScript takes 8 to 17 µs for
+one. **Before** was compared with an echo that answered by a second call, as Seawall did then, and took a third longer.
 
 **What made it shorter.** An AbortSignal and its timer are made when the handler asks for them, and few do. The failure is in a
 buffer before JavaScript is called, so that no second call takes it. A decision that is there at once is the number which
-that call returns, so that no third call hands it in. The vCPU is woken when nobody holds its lock.
+that call returns, checked without an object in between, so that no third call hands it in. The vCPU is woken when nobody holds
+its lock.
 
 **What was tried and left out.** A vCPU that polls for 100 µs before it sleeps: its best tenth came down from 43 to 29 µs, but
 where all processors are busy it keeps the one that JavaScript needs, and the middle went from 60 to 170 µs.`,

@@ -28,10 +28,10 @@ export const linuxBoot: BenchPart = {
     'Vm.create became faster by copying 16 bytes at a time to guest RAM, and by reading each file into room of its size: 437 ' +
     'ms before and 312 ms now for the first boot of a process. **Before** is one first boot; of three in a row the later ones ' +
     'find the host’s memory in use before, and take less.\n\n' +
-    '**Why /init to its first word went from 16 to 36 ms.** The guest is not slower there: a phase ends when JavaScript reads of ' +
+    '**Why /init to its first word takes from 12 to 36 ms.** The guest is not slower in one run: a phase ends when JavaScript reads of ' +
     'it, and JavaScript shares the one processor with the vCPU. Of three boots in a row the first one’s two last words came in ' +
     'one piece, 0.1 ms and no exit apart, and those of the others 28 ms and 86 exits apart. The last two phases together say ' +
-    'how long a boot takes: 1,261 ms before, 1,265 ms now; 1,310, 1,256 and 1,272 in those three.',
+    'how long a boot takes: 1,261 ms before, 1,262 ms now; 1,310, 1,256 and 1,272 in those three.',
   async run(scale): Promise<MeasuredElsewhere> {
     const { host, boots } = await runBoots(scaled(BOOTS, scale))
     const at = (name: Mark['name'], of: 'ns' | 'exits') =>

@@ -55,18 +55,24 @@ export const scale: BenchPart = {
     `${ATTEMPTS} attempts: what an event costs depends on how many share a wake-up.`,
   findings: `All VMs of a process have one threadsafe function. With one for each, libuv looks at all of them whenever one is called. A VM
 that has something to tell is put on a list, and the list is one wake-up; a turn of the event loop tells 64 events, whichever
-VMs they are of. At this rate every event is a wake-up of its own, with one VM and with 256. When that was profiled, an event
-took 36 µs in user mode and 16 in the kernel with one VM, 38 and 24 with 256, its guest's sleep counted in: 1.19 times as
-much, and nearly all of that the kernel's, which wakes 1,024 threads in turn instead of four.
+VMs they are of.
 
-**What limits it.** On processors that had nothing else to do, and at the same rate of events to 5 %, an event of 256 VMs took 1.46
-times as long as one of a single VM, and one of 64 a little more. Of 15 µs more, 6 are JavaScript's thread, 9 the other threads
-and the kernel. No profile has shown yet what JavaScript's 6 are; that a vCPU, its VM and its listener are in no cache any more when
-their next event comes, after 255 others, would make that.
+**What JavaScript's part was.** Until the events came at random times, a vCPU met one in every so many microseconds, and JavaScript
+took 13 µs for an event of one VM and 19 for one of 256. The wake-ups of its thread say why: 0.5 to 0.6 an event with one VM, 0.8
+to 0.9 with 256. Four vCPUs that sleep equally long fall into step, because sleeps that end nearly together are ended together, and
+then two events share a wake-up; a thousand do not. With 256 VMs of which one alone loses pages there were as few wake-ups as with
+one VM, and an event cost the same. At random times there are about 0.9 on both sides.
+
+**What is left.** perf's profile of the JavaScript thread has the same functions with one VM and with 256: two fifths are the
+kernel's, which puts the thread to sleep and wakes it, two fifths Node's, and 6 and 7 % the addon's. Those that touch a VM's own
+objects grow: taking its events, and looking it up by its number. After 255 others they are in no cache any more. The rest of the
+process is the kernel's, which wakes 1,024 threads in turn instead of four.
+
+These processors run a third slower for seconds at a time, whatever they do. So a row is the middle of ${ROUNDS} rounds; of 5 it was 1.0
+to 1.45.
 
 **What was compared before.** The target was held to the rows without the guests, and nobody looked whether the events came: in
-that recording 1,712 a second of one VM and 1,827 of 256, where 2,048 were meant to, because a vCPU's sleep ends late. On
-processors that other programs kept busy two rounds at the right rate gave 1.26 for 64 VMs and 1.12 for 256.`,
+that recording 1,712 a second of one VM and 1,827 of 256, where 2,048 were meant to, because a vCPU's sleep ends late.`,
   async run(share) {
     const rounds = scaled(ROUNDS, share, 1)
     const short = share < 0.1
