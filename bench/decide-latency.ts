@@ -4,7 +4,7 @@ import { type BenchPart, type Measurement, measurement } from './measurement.ts'
 import { median, quantile, scaled } from './numbers.ts'
 
 /** Both sides take turns, so that what the machine does otherwise meets both. */
-const ROUNDS = 16
+const ROUNDS = 40
 /** Rounds before those that count. */
 const WARM_UP = 6
 const QUESTIONS = 400
@@ -25,13 +25,15 @@ wake a sleeping thread twice, and that is most of what is left.
 
 **What limits it.** Clocks in JavaScript, on processors that had nothing else to do, in rounds in which the vCPU waited 15 µs in the
 middle and 59 in the worst hundredth: JavaScript has 2 of the 15 and 12 of the 59. It takes 0.4 to read the failure, 0.6 for \`decide\`
-and the check of what it answers, and the rest to find the VM and to ask for a turn of the event loop. In the worst hundredth the
+and the check of what it answers, and the rest to find the VM and to ask for a turn of the event loop, which it leaves to the event that follows since. In the worst hundredth the
 same code is in no cache: that is what p99 has more than the echo's. All else is what the echo has too, two threads that wake each
 other, and with it the addon's part: the record, the look-up of the question, and a wait that has a deadline. The engine
 collects garbage once or twice in 400 questions, for 0.2 to 0.5 ms, which is rarer than one in a hundred.
 
 Some ${WARM_UP * QUESTIONS} questions are asked before those that count: until the engine has compiled what they run, JavaScript takes 8 to 17 µs for
-one. **Before** was compared with an echo that answered by a second call, as Seawall did then, and took a third longer.
+one. These processors run a third slower for seconds at a time, whatever they do: with 16 rounds the middle of p50 was 1.24 and 1.40
+times the echo's one after the other, with ${ROUNDS} 1.15 and 1.26. **Before** was compared with an echo that answered by a second call, as
+Seawall did then, and took a third longer.
 
 **What made it shorter.** An AbortSignal and its timer are made when the handler asks for them, and few do. The failure is in a
 buffer before JavaScript is called, so that no second call takes it. A decision that is there at once is the number which

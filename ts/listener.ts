@@ -65,9 +65,10 @@ export class Listener<Vm extends WeakKey> {
 
   /** A machine asks, or where there is none some have events. A decision that is there at once goes back as it is. */
   #woken(machine: number): number {
-    const decision = machine < 0 ? NO_ANSWER : this.#ask(machine)
+    // No turn for a question: the event that follows its answer asks for one.
+    if (machine >= 0) return this.#ask(machine)
     this.#turnSoon()
-    return decision
+    return NO_ANSWER
   }
 
   #ask(machine: number): number {
@@ -78,6 +79,7 @@ export class Listener<Vm extends WeakKey> {
       // A vCPU waits for one answer at a time: what it asked before it has given up.
       this.#withdraw((question) => question.vm === vm && question.failure.vcpu === failure.vcpu)
       this.#waiting.push({ vm, failure })
+      this.#turnSoon()
       return NO_ANSWER
     }
     this.#answered += 1
