@@ -25,10 +25,11 @@ wake a sleeping thread twice, and that is most of what is left.
 
 **What limits it.** Clocks in JavaScript, on processors that had nothing else to do, in rounds in which the vCPU waited 15 µs in the
 middle and 59 in the worst hundredth: JavaScript has 2 of the 15 and 12 of the 59. It takes 0.4 to read the failure, 0.6 for \`decide\`
-and the check of what it answers, and the rest to find the VM and to ask for a turn of the event loop, which it leaves to the event that follows since. In the worst hundredth the
-same code is in no cache: that is what p99 has more than the echo's. All else is what the echo has too, two threads that wake each
-other, and with it the addon's part: the record, the look-up of the question, and a wait that has a deadline. The engine
-collects garbage once or twice in 400 questions, for 0.2 to 0.5 ms, which is rarer than one in a hundred.
+and the check of what it answers, and the rest to find the VM and to ask for a turn of the event loop, which it leaves to the
+event that follows since. In the worst hundredth the same code is in no cache: that is what p99 has more than the echo's. All else
+is what the echo has too, two threads that wake each other, and with it the addon's part: the record, the look-up of the question,
+and a wait that has a deadline. The engine collects garbage once or twice in 400 questions, for 0.2 to 0.5 ms, which is rarer than
+one in a hundred.
 
 Some ${WARM_UP * QUESTIONS} questions are asked before those that count: until the engine has compiled what they run, JavaScript takes 8 to 17 µs for
 one. These processors run a third slower for seconds at a time, whatever they do: with 16 rounds the middle of p50 was 1.24 and 1.40
