@@ -238,6 +238,49 @@ test('of what a vCPU has asked in vain no more than the last question is kept', 
   t.true(asked <= 17, String(asked))
 })
 
+test('more vCPUs than are asked for in a turn are all asked, also where nothing is answered before', async (t) => {
+  const vcpus = 20
+  const script = Array.from({ length: vcpus }, (): SimulatedStep[] => [
+    // Until what there is to tell of the start is told.
+    { step: 'run', us: 50_000 },
+    SEA,
+    { step: 'spin' },
+  ])
+  let asked = 0
+  let answer: (decision: { action: 'inject' }) => void
+  const all = new Promise<{ action: 'inject' }>((resolve) => {
+    answer = resolve
+  })
+  await using vm = await Vm.create({
+    memory: 2 ** 20,
+    vcpus,
+    boot: { type: 'flat', image: new Uint8Array(4) },
+    backend: simulated({ script }),
+    memoryFailure: {
+      quarantine: false,
+      decisionTimeoutMs: NO_HURRY_MS,
+      sameFaultLimit: vcpus + 1,
+      decide: () => {
+        asked += 1
+        if (asked === vcpus) answer({ action: 'inject' })
+        return all
+      },
+    },
+  })
+  let told = 0
+  const done = new Promise<void>((resolve) => {
+    vm.on('memory-failure', () => {
+      told += 1
+      if (told === vcpus) resolve()
+    })
+  })
+  await vm.start()
+  await done
+  const { decisions } = vm.stats()
+  t.is(decisions.asked, BigInt(vcpus))
+  t.is(decisions.fallback, 0n)
+})
+
 test('a question that was answered leaves nothing behind', async (t) => {
   let signal: WeakRef<AbortSignal> | undefined
   await using vm = await Vm.create({
